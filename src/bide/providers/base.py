@@ -1,0 +1,167 @@
+"""The contract between the gateway and the code of one upstream dialect.
+
+A provider is a module (or any object) with
+
+    CAPABILITIES   frozenset of what it can do: `image.generate`, `image.edit`, …
+    TAKES_OUR_ID   True if the upstream recognises our `task_id`, so that sending again is harmless
+    submit(call)             asks the upstream once; a synchronous upstream answers `Succeeded` here
+    poll(call, upstream_id)  asks how a submission is doing; never called if `submit` never answers `Pending`
+
+and nothing else: it keeps no state, never waits for its own sake, prices nothing, knows no database and
+no web framework. Vendor words become ours in module-level tables. Prompts are data, never commands.
+A refusal by the upstream is a value (`Failed`), not an exception.
+
+The vocabulary of `call.request` is that of the capability, not of the upstream. For `image.generate` and
+`image.edit`: `prompt`, `model`, `n`, `size` (`WxH` or `auto`), `quality`, `style`, `background`,
+`moderation`, `output_format`, `output_compression`, `input_fidelity`, `user`; what the caller left out is
+absent or carries the catalogue's default.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import aiohttp
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file in our storage: unguessable name, bytes, and the type its content shows."""
+
+    name: str
+    size: int
+    content_type: str
+
+
+class Sink(Protocol):
+    """Where a result is written while it arrives. Exactly one of `close` and `abort` ends it.
+
+    `write` raises `FileTooLarge` beyond the size bound; `close` raises `NotMedia` when the bytes are not of
+    a type we serve. After an exception the sink must still be aborted.
+    """
+
+    async def write(self, data: bytes) -> None: ...
+    async def close(self) -> Stored: ...
+    async def abort(self) -> None: ...
+
+
+class FileTooLarge(Exception):
+    """A result is larger than `file_bytes_max`."""
+
+
+class NotMedia(Exception):
+    """Bytes that are not a picture, video or sound we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A picture the caller sent: `field` is `image` or `mask`; `chunks()` streams its bytes."""
+
+    field: str
+    filename: str
+    content_type: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A produced file: already `stored`, or at a `url` from where the gateway will copy it."""
+
+    stored: Stored | None = None
+    url: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What the upstream said of it in our words: `revised_prompt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """An unfinished picture for a caller that streams."""
+
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One submission or poll, with all a provider may know of it."""
+
+    task_id: str
+    """Ours; an idempotency key where the upstream takes one."""
+    capability: str
+    model: str
+    """The upstream's name of the model, after the channel's `model_map`."""
+    request: Mapping[str, Any]
+    inputs: tuple[Input, ...]
+    http: aiohttp.ClientSession
+    """Base URL (relative paths work), `Authorization: Bearer <key>`, total time-out already set."""
+    key: str
+    options: Mapping[str, Any]
+    """The channel's `options` table."""
+    sink: Callable[[], Sink]
+    """Opens a new file in our storage."""
+    answer_bytes_max: int
+    """Bytes of one answer, after which the upstream is not listened to any more."""
+    progress: Callable[[Partial], Awaitable[None]] | None = None
+    """Present when somebody watches: awaited for each partial picture."""
+    partial_images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Accepted, not done. Ask again after `after_s` seconds with `upstream_id`."""
+
+    upstream_id: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Done. `response` holds what is not a file (`created`, `usage`, `size` …); `units` is what is billed."""
+
+    assets: tuple[Asset, ...]
+    response: Mapping[str, Any] = field(default_factory=dict)
+    units: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Refused or failed, and the upstream has certainly not done the work.
+
+    `code` is one of the wire's (`bide.errors`), `message` is fit for the caller (no key, account or signed
+    URL; at most 500 characters), `detail` is the upstream's own text for the operator.
+    `scope` says whose fault it is: the task's (final) or the channel's (another channel may be asked, and
+    this one rests for `cool_s`). `retryable`: the same channel may be asked again after `after_s`.
+    """
+
+    code: str
+    message: str
+    scope: Literal["task", "channel"] = "task"
+    retryable: bool = False
+    after_s: float | None = None
+    cool_s: float = 0.0
+    detail: str = ""
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The upstream may or may not have done the work: the request was written, no usable answer came."""
+
+    message: str
+    detail: str = ""
+    status: int | None = None
+
+
+Outcome = Pending | Succeeded | Failed | Unknown
+
+
+class Provider(Protocol):
+    """See the module's docstring. `CAPABILITIES` and `TAKES_OUR_ID` are module constants."""
+
+    @property
+    def CAPABILITIES(self) -> frozenset[str]: ...
+    @property
+    def TAKES_OUR_ID(self) -> bool: ...
+    async def submit(self, call: Call) -> Outcome: ...
+    async def poll(self, call: Call, upstream_id: str) -> Outcome: ...
