@@ -5,6 +5,7 @@
     ├── 401  InvalidToken · TokenExpired · TokenMismatched
     ├── 403  UsedUp · Disabled · Forbidden
     ├── 404  NoApi · NotFound
+    ├── 405  MethodNotAllowed      the path is there, the method is not: `no_api` too
     ├── 408  RequestTimeout        the caller did not send its request in time
     ├── 413  RequestTooLarge
     ├── 429  TooManyRequests
@@ -86,6 +87,11 @@ class NoApi(GatewayError):
 class NotFound(GatewayError):
     code, status = "not_found", 404
     meaning = "There is no such thing, or no longer."
+
+
+class MethodNotAllowed(NoApi):
+    status = 405
+    meaning = "The path does not take this method."
 
 
 class RequestTimeout(GatewayError):

@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     stop_grace_s: Annotated[float, NotNegative, Meta(description="seconds a graceful stop waits for work it holds")] = 30.0
 
     # -- tasks
-    worker_concurrency: Annotated[int, Positive, Meta(description="tasks one worker process works on at once")] = 512
+    worker_concurrency: Annotated[int, Positive, Meta(description="tasks one worker process works on at once")] = 5_000
     worker_poll_s: Annotated[float, Positive, Meta(description="seconds between looks for due rows when nothing wakes the worker")] = 0.5
     lease_s: Annotated[float, Meta(ge=0.5, description="seconds after which a silent worker's task is taken over")] = 7.0
     attempts_max: Annotated[int, Positive, Meta(description="submissions of one task over all channels")] = 3

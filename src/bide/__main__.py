@@ -1,0 +1,5 @@
+"""`python -m bide` is `bide`."""
+
+from bide.cli import main
+
+main()

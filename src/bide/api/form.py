@@ -1,0 +1,151 @@
+"""multipart/form-data: text parts as they came, pictures checked by their header and put into storage.
+
+A picture is looked at before anything decodes it, and stored before the task is accepted, so any worker can
+read it. What is not taken in the end is deleted again.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers as StarletteHeaders
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from bide.api.answers import Headers, Receive
+from bide.api.read import Disconnected, content_length
+from bide.errors import BadRequest, RequestTooLarge
+from bide.gateway import Gateway
+from bide.providers.base import Stored
+from bide.storage.pictures import BadPicture, Picture, inspect_soon
+from bide.tasks.store import Upload
+
+FILES_MAX = 17  # sixteen pictures and a mask
+TEXTS_MAX = 100
+TEXT_BYTES_MAX = 256 * 1024
+NAME_MAX = 200
+CHUNK = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Form:
+    """A parsed form: `body` has texts and `{"filename", "content_type", "size"}` of files."""
+
+    body: dict[str, Any]
+    files: list[tuple[str, UploadFile]]
+    uploads: list[Upload] = field(default_factory=list)
+
+    async def close(self) -> None:
+        for _, file in self.files:
+            await file.close()
+
+
+async def read_form(gateway: Gateway, receive: Receive, headers: Headers) -> Form:
+    """Reads a form into temporary files. Raises `BadRequest`, `RequestTooLarge`."""
+    bytes_max = gateway.settings.upload_bytes_max
+    length = content_length(headers)
+    if length is not None and length > bytes_max:
+        raise RequestTooLarge(f"The body has {length:,} bytes; at most {bytes_max:,} are accepted.")
+    parser = MultiPartParser(
+        StarletteHeaders(raw=headers), _stream(receive, bytes_max), max_files=FILES_MAX, max_fields=TEXTS_MAX,
+        max_part_size=TEXT_BYTES_MAX,
+    )  # fmt: skip
+    try:
+        parts = await parser.parse()
+    except MultiPartException as error:
+        raise BadRequest(f"The form cannot be read: {error.message}") from None
+    except (KeyError, ValueError, AssertionError, UnicodeError, LookupError):
+        raise BadRequest("The form cannot be read: it is not valid multipart/form-data.") from None
+    form = Form({}, [])
+    for name, value in parts.multi_items():
+        _add(form, name, value)
+    return form
+
+
+async def _stream(receive: Receive, bytes_max: int) -> AsyncGenerator[bytes, None]:
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > bytes_max:
+            raise RequestTooLarge(f"The body has more than {bytes_max:,} bytes.")
+        more = message.get("more_body", False)
+        yield chunk
+    yield b""
+
+
+def _add(form: Form, name: str, value: UploadFile | str) -> None:
+    """One part: repeated names become a list."""
+    if isinstance(value, UploadFile):
+        form.files.append((name.removesuffix("[]"), value))
+        shown: Any = {
+            "filename": (value.filename or "")[:NAME_MAX],
+            "content_type": (value.content_type or "")[:NAME_MAX],
+            "size": value.size or 0,
+        }
+    else:
+        shown = value
+    if name not in form.body:
+        form.body[name] = shown
+    elif isinstance(form.body[name], list):
+        form.body[name].append(shown)
+    else:
+        form.body[name] = [form.body[name], shown]
+
+
+async def check_pictures(gateway: Gateway, form: Form) -> list[Picture]:
+    """Looks at every picture's header. Raises `BadRequest` for one that is none, too large, or a bomb."""
+    limits = gateway.settings
+    found: list[tuple[str, Picture]] = []
+    for name, file in form.files:
+        try:
+            picture = await inspect_soon(file.file, bytes_max=limits.upload_file_bytes_max,
+                                         pixels_max=limits.upload_pixels_max)  # fmt: skip
+        except BadPicture as error:
+            raise BadRequest(f"`{name}`: {error}") from None
+        found.append((name, picture))
+    _check_mask([one for name, one in found if name == "image"], [one for name, one in found if name == "mask"])
+    return [picture for _, picture in found]
+
+
+def _check_mask(images: list[Picture], masks: list[Picture]) -> None:
+    """A mask is a PNG with transparency, as large as the first picture (protocol: openai, images/edits)."""
+    if not masks:
+        return
+    mask = masks[0]
+    if not images:
+        raise BadRequest("`mask` goes with uploaded pictures: `image` is a URL here.")
+    if mask.content_type != "image/png" or not mask.has_alpha:
+        raise BadRequest("`mask` must be a PNG with transparency.")
+    if (mask.width, mask.height) != (images[0].width, images[0].height):
+        raise BadRequest(
+            f"`mask` is {mask.width}x{mask.height} pixels; it must be as large as the first picture,"
+            f" {images[0].width}x{images[0].height}."
+        )
+
+
+async def store_pictures(gateway: Gateway, form: Form, pictures: list[Picture]) -> None:
+    """Puts every picture into private storage: `form.uploads` is what is there, also when this fails half-way."""
+    for (name, file), picture in zip(form.files, pictures, strict=True):
+        stored = await _store(gateway, file)
+        filename = (file.filename or "")[:NAME_MAX]
+        form.uploads.append(Upload(name, stored.name, filename, picture.content_type, stored.size))
+
+
+async def _store(gateway: Gateway, file: UploadFile) -> Stored:
+    sink = gateway.storage.sink(gateway.settings.upload_file_bytes_max, private=True)
+    try:
+        while chunk := await file.read(CHUNK):
+            await sink.write(chunk)
+        return await sink.close()
+    except BaseException:
+        await sink.abort()
+        raise
+
+
+async def discard(gateway: Gateway, form: Form) -> None:
+    """Deletes what was stored for a request that was not accepted after all."""
+    await gateway.storage.delete([upload.name for upload in form.uploads])

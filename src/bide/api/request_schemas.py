@@ -1,0 +1,174 @@
+"""JSON Schemas (2020-12) of request bodies, made from the catalogue. Pure.
+
+For JSON bodies a schema and `Operation.check` agree, but for what a schema cannot say (the arithmetic of picture
+sizes). Rules between fields are left out of forms: tools that read a schema with files cannot follow conditions.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bide.api.schemas import Schema
+from bide.catalog import fields as catalog_fields
+from bide.catalog import sizes
+from bide.catalog.fields import Bounds, Field
+from bide.catalog.load import Operation
+from bide.catalog.rules import FILE, pattern
+
+BINARY: Schema = {"type": "string", "format": "binary"}
+
+
+def body(operation: Operation, *, form: bool) -> Schema:
+    """What `Operation.check` takes. Sizes are bounded further than a schema can say; their description tells."""
+    shown = {name: field for name, field in operation.fields.items() if form or not field.form_only}
+    properties = {name: _field(field, form=form) for name, field in shown.items()}
+    schema: Schema = {"type": "object", "properties": properties}
+    required = [name for name, field in shown.items() if field.required]
+    if not form:
+        # A field of forms alone is refused in JSON, not ignored.
+        properties |= {name: {"type": "null"} for name in operation.fields if name not in shown}
+        schema["required"] = required
+        if conditions := _conditions(operation):
+            schema["allOf"] = conditions
+    else:
+        lists = [name for name in required if shown[name].type in catalog_fields.LISTS]
+        schema["required"] = [name for name in required if name not in lists]
+        for name in lists:
+            properties[f"{name}[]"] = {**properties[name], "description": f"Another spelling of `{name}`."}
+            schema["anyOf"] = [{"required": [name]}, {"required": [f"{name}[]"]}]
+    return schema
+
+
+def example(operation: Operation) -> dict[str, Any]:
+    """A body that works."""
+    wanted = ("async", "callback_url", "trace_id")
+    return {
+        name: field.example
+        for name, field in operation.fields.items()
+        if field.example is not None and name not in wanted
+    }
+
+
+def _field(field: Field, *, form: bool) -> Schema:
+    schema = _typed(field, form=form)
+    if not field.required and not form:
+        schema = _nullable(schema)
+    schema["description"] = field.description
+    default = field.default if field.default is not None else field.assumed
+    if default is not None:
+        schema["default"] = default
+    if field.suggest:
+        schema["examples"] = list(field.suggest)
+    elif field.example is not None:
+        schema["examples"] = [field.example]
+    return schema
+
+
+def _nullable(schema: Schema) -> Schema:
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    widened = {**schema, "type": [schema["type"], "null"]}
+    if "enum" in schema:
+        widened["enum"] = [*schema["enum"], None]
+    return widened
+
+
+def _typed(field: Field, *, form: bool) -> Schema:
+    url = {"type": "string", "maxLength": field.length_max or catalog_fields.URL_LENGTH_MAX,
+           "pattern": catalog_fields.URL_PATTERN}  # fmt: skip
+    match field.type:
+        case "string":
+            return {"type": "string", **_bounds(field)}
+        case "size":
+            return {"type": "string", **(_bounds(field) if field.enum else {"pattern": sizes.PATTERN})}
+        case "integer" | "number" | "boolean" | "object":
+            return {"type": field.type, **_bounds(field)}
+        case "url":
+            return url
+        case "file":
+            return dict(BINARY)
+        case "strings":
+            item = {"type": "string", **_bounds(Bounds(length_min=field.length_min, length_max=field.length_max))}
+            return {"type": "array", "items": item, **_counts(field)}
+        case "array":
+            return {"type": "array", **_counts(field)}
+        case "urls" | "files":
+            item = {"anyOf": [BINARY, url]} if form and field.type == "files" else url
+            return {"anyOf": [item, {"type": "array", "items": item, **_counts(field)}]}
+
+
+_KEYWORDS = {
+    "enum": "enum", "min": "minimum", "max": "maximum", "length_min": "minLength", "length_max": "maxLength",
+    "pattern": "pattern",
+}  # fmt: skip
+
+
+def _bounds(bounds: Bounds) -> Schema:
+    schema = {keyword: value for name, keyword in _KEYWORDS.items() if (value := getattr(bounds, name)) is not None}
+    if "enum" in schema:
+        schema["enum"] = list(schema["enum"])
+    if bounds.plain:
+        schema["pattern"] = catalog_fields.PLAIN_PATTERN
+    return schema
+
+
+def _counts(bounds: Bounds) -> Schema:
+    named = {"minItems": bounds.count_min, "maxItems": bounds.count_max}
+    return {keyword: value for keyword, value in named.items() if value is not None}
+
+
+def _conditions(operation: Operation) -> list[Schema]:
+    """The rules as `if`/`then`, as far as a schema can say them. What is absent is taken at its default."""
+    made: list[Schema] = []
+    for rule in operation.rules:
+        if any(FILE in globs for globs in rule.when.values()):
+            continue  # a file or an address: not told apart by a schema
+        then: Schema = {}
+        properties = {
+            name: narrowed for name, bounds in rule.set.items()
+            if (narrowed := _narrowed(operation.fields[name], bounds))
+        }  # fmt: skip
+        if properties:
+            then["properties"] = properties
+        if rule.require:
+            then["required"] = list(rule.require)
+        if rule.require_one:
+            then["anyOf"] = [{"required": [name]} for name in rule.require_one]
+        if rule.message:
+            then = {"not": {}}
+        if then:
+            made.append({"if": _when(operation, rule.when), "then": then})
+    return made
+
+
+def _narrowed(field: Field, bounds: Bounds) -> Schema:
+    if field.type in catalog_fields.LISTS:
+        # A single value is no list, so `maxItems` does not touch it.
+        return _counts(bounds)
+    schema = _bounds(bounds)
+    if "enum" in schema and not field.required:
+        schema["enum"] = [*schema["enum"], None]
+    if "enum" in schema and field.type == "size":
+        schema["enum"] = [*schema["enum"], ""]
+    return schema
+
+
+def _when(operation: Operation, when: Mapping[str, tuple[str, ...]]) -> Schema:
+    properties: Schema = {}
+    required: list[str] = []
+    for name, globs in when.items():
+        field = operation.fields[name]
+        test: Schema = {"pattern": pattern(globs)}
+        if field.type == "boolean":
+            test = {"enum": [glob == "true" for glob in globs]}
+        elif field.type in ("integer", "number"):
+            test = {"enum": [float(glob) if "." in glob else int(glob) for glob in globs]}
+        default = field.default
+        met = default is not None and _text(default) in globs
+        properties[name] = test if met else {"not": {"type": "null"}, **test}
+        if not met:
+            required.append(name)
+    return {"properties": properties, **({"required": required} if required else {})}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

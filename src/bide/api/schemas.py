@@ -1,0 +1,213 @@
+"""JSON Schemas (2020-12) of answers, task documents and errors. Pure; `bide.api.openapi` puts them together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bide.catalog.load import Operation
+from bide.errors import ERRORS, GatewayError
+
+Schema = dict[str, Any]
+
+UUID = {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}
+SECONDS = {"type": "number", "minimum": 0}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def closed(properties: Mapping[str, Any], required: tuple[str, ...] | None = None, description: str = "") -> Schema:
+    """An object with these properties and no others; all of them are required unless `required` says which."""
+    schema: Schema = {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties if required is None else required),
+        "additionalProperties": False,
+    }
+    return {"description": description, **schema} if description else schema
+
+
+# -- answers
+
+
+def error(types: list[type[GatewayError]]) -> Schema:
+    """The error envelope with the codes of these errors."""
+    codes = sorted({one.code for one in types})
+    inner = closed({"code": {"type": "string", "enum": codes}, "message": {"type": "string", "minLength": 1}})
+    return closed({"error": inner, "trace_id": {"type": "string"}})
+
+
+FAILURE = closed(
+    {
+        "success": {"const": False},
+        "task_id": UUID,
+        "trace_id": {"type": "string"},
+        "error": closed({
+            "code": {"type": "string", "description": f"One of {', '.join(sorted(ERRORS))}, or an upstream's own."},
+            "message": {"type": "string"},
+        }),
+    },
+    description="A task that failed: its `response`, and the body of its callback.",
+)  # fmt: skip
+
+ACCEPTED = closed(
+    {"success": {"const": True}, "task_id": UUID, "trace_id": {"type": "string"}},
+    description="Accepted. The task is on disk; poll for it, or wait for the callback.",
+)
+
+_USAGE = {"type": "object", "description": "What the upstream counted (tokens), as it said."}
+_IMAGE: Schema = {
+    **closed(
+        {
+            "url": {"type": "string", "format": "uri", "description": "Address of the picture; needs no token."},
+            "b64_json": {"type": "string", "description": "The picture in base64."},
+            "revised_prompt": {"type": "string", "description": "What was really drawn, where the upstream says."},
+        },
+        required=(),
+    ),
+    "anyOf": [{"required": ["url"]}, {"required": ["b64_json"]}],
+}
+_IMAGES: Schema = {
+    "created": {"type": "integer", "minimum": 0, "description": "Unix time in seconds; 0 for some models."},
+    "data": {"type": "array", "minItems": 1, "items": _IMAGE},
+    "model": {"type": "string"},
+    "background": {"type": "string"},
+    "output_format": {"type": "string"},
+    "quality": {"type": "string"},
+    "size": {"type": "string"},
+    "usage": _USAGE,
+}
+
+_RESULTS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {"openai_images": (_IMAGES, ("created", "data"))}
+"""Per shape of the catalogue: the properties of the answer, and those that are always there."""
+
+
+def result(shape: str) -> Schema:
+    """The answer by itself, as it stands below `data` of a nested callback."""
+    properties, required = _RESULTS[shape]
+    return closed(properties, required)
+
+
+def inline_answer(shape: str, *, stored: bool) -> Schema:
+    """What a caller gets who waited."""
+    properties, required = _RESULTS[shape]
+    envelope: Schema = {"success": {"const": True}, "trace_id": {"type": "string"}}
+    if stored:
+        envelope["task_id"] = UUID
+    return closed({**envelope, **properties}, (*envelope, *required))
+
+
+def task_response(shape: str) -> Schema:
+    """The `response` of a task that succeeded."""
+    return inline_answer(shape, stored=True)
+
+
+def callback_body(shape: str, *, nested: bool) -> Schema:
+    """The body POSTed for a task that succeeded."""
+    if not nested:
+        return task_response(shape)
+    return closed({**ACCEPTED["properties"], "data": result(shape)})
+
+
+def stream_event(prefix: str) -> Schema:
+    """The JSON in one `data:` line of a streamed answer: a partial picture, a finished one, or an error."""
+    common: Schema = {
+        "b64_json": {"type": "string"},
+        "created_at": {"type": "integer"},
+        "size": {"type": "string"},
+        "quality": {"type": "string"},
+        "background": {"type": "string"},
+        "output_format": {"type": "string"},
+    }
+    partial = {"type": {"const": f"{prefix}.partial_image"}, "partial_image_index": {"type": "integer", "minimum": 0}}
+    completed = {"type": {"const": f"{prefix}.completed"}}
+    failed = {"error": {"type": "object", "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                        "required": ["code", "message"]}}  # fmt: skip
+    return {
+        "anyOf": [
+            {"type": "object", "properties": {**partial, **common}, "required": [*partial, *common]},
+            {"type": "object", "properties": {**completed, **common, "usage": _USAGE},
+             "required": [*completed, *common]},
+            {"type": "object", "properties": failed, "required": ["error"]},
+        ]
+    }  # fmt: skip
+
+
+# -- tasks
+
+
+def task(operations: list[Operation]) -> Schema:
+    """The task document of a service."""
+    shapes = sorted({operation.entry.shape for operation in operations})
+    properties: Schema = {
+        "_id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
+        "id": UUID,
+        "trace_id": {"type": "string", "description": "The caller's own, or one that was made."},
+        "type": {"enum": sorted({operation.type for operation in operations})},
+        "api_id": UUID,
+        "application_id": {"type": "string"},
+        "user_id": {"type": "string"},
+        "credential_id": {"type": "string"},
+        "created_at": {**SECONDS, "description": "Unix time in seconds."},
+        "started_at": {**SECONDS, "description": "Once a worker took it."},
+        "finished_at": {**SECONDS, "description": "At the end, whether it succeeded or failed."},
+        "duration": {**SECONDS, "description": "`finished_at - created_at`, at the end."},
+        "elapsed": {**SECONDS, "description": "`finished_at - started_at`, at the end."},
+        "request": {"type": "object", "description": "The body as it was sent."},
+        "response": {
+            "description": "`{}` until the end; then the result, or what went wrong.",
+            "anyOf": [
+                {"type": "object", "maxProperties": 0},
+                *(ref(f"task_response_{shape}") for shape in shapes),
+                ref("failure"),
+            ],
+        },
+    }
+    late = ("started_at", "finished_at", "duration", "elapsed")
+    schema = closed(properties, tuple(name for name in properties if name not in late))
+    schema["dependentRequired"] = {
+        "finished_at": ["duration", "elapsed"], "duration": ["finished_at"], "elapsed": ["finished_at"],
+    }  # fmt: skip
+    schema["if"] = {"required": ["finished_at"]}
+    schema["then"] = {"properties": {"response": {"minProperties": 1}}}
+    schema["else"] = {"properties": {"response": {"maxProperties": 0}}}
+    return schema
+
+
+def retrieve() -> Schema:
+    """Body of `retrieve`. An empty string counts as left out; `trace_id` wins over `id`."""
+    keys = ("id", "task_id", "trace_id")
+    return {
+        "type": "object",
+        "properties": {
+            "action": {"type": "string", "enum": ["retrieve"], "default": "retrieve"},
+            "id": {"type": "string", "description": "The `task_id` of the submit answer."},
+            "task_id": {"type": "string", "description": "Another spelling of `id`."},
+            "trace_id": {"type": "string", "description": "The caller's own name; the newest task with it is found."},
+        },
+        "anyOf": [{"required": [name], "properties": {name: {"minLength": 1}}} for name in keys],
+    }
+
+
+def retrieve_batch(limit_max: int) -> Schema:
+    """Body of `retrieve_batch`. All filters must match; of `ids` and `trace_ids`, either."""
+    names = {"type": "array", "items": {"type": "string"}, "maxItems": limit_max}
+    return {
+        "type": "object",
+        "required": ["action"],
+        "properties": {
+            "action": {"type": "string", "enum": ["retrieve_batch"]},
+            "ids": names,
+            "trace_ids": names,
+            "application_id": {"type": "string"},
+            "user_id": {"type": "string"},
+            "type": {"type": "string", "description": "A task type, or a group of them such as `images`."},
+            "offset": {"type": "integer", "minimum": 0, "maximum": 1_000_000, "default": 0},
+            "limit": {
+                "type": "integer", "minimum": 1, "maximum": limit_max, "default": 12,
+                "description": "Left out: 12, or as many as ids are named.",
+            },
+            "created_at_min": {"type": "number", "description": "Unix time in seconds, inclusive."},
+            "created_at_max": {"type": "number", "description": "Unix time in seconds, inclusive."},
+        },
+    }  # fmt: skip

@@ -1,0 +1,104 @@
+"""`POST /{service}/tasks`: `retrieve` and `retrieve_batch`. The most frequent request of all, and free."""
+
+from typing import Any
+
+from bide.api.answers import Headers, Receive, Send, send_json, send_json_parts
+from bide.api.body import parse_body
+from bide.api.read import read_body
+from bide.catalog.load import Service
+from bide.errors import BadRequest
+from bide.flow.poll import Base64, Documents, filled, retrieve, retrieve_batch
+from bide.gateway import Gateway
+from bide.tasks.search import Filter
+
+LIMIT = 12
+OFFSET_MAX = 10_000_000
+TEXT_MAX = 256
+
+
+async def answer(
+    gateway: Gateway, documents: Documents, service: Service, user_id: str, headers: Headers, receive: Receive,
+    send: Send, trace_id: str,
+) -> int:  # fmt: skip
+    """Answers one request. Errors are raised."""
+    settings = gateway.settings
+    body = parse_body(await read_body(receive, headers, settings.json_bytes_max), settings.json_depth_max)
+    action = body.get("action") or "retrieve"
+    if action == "retrieve":
+        task_id, by_trace = _text(body, "id") or _text(body, "task_id"), _text(body, "trace_id")
+        if not task_id and not by_trace:
+            raise BadRequest("`id` or `trace_id` is missing: name the task.")
+        found = await retrieve(gateway, documents, user_id, service.name, task_id, by_trace)
+    elif action == "retrieve_batch":
+        found = await _batch(gateway, service, user_id, body)
+    else:
+        raise BadRequest(f"`action` is {_shown(action)}; it must be `retrieve` or `retrieve_batch`.")
+    if isinstance(found, Base64):
+        document = await filled(gateway, found)
+        await send_json_parts(send, document.size, document.parts, trace_id)
+    else:
+        await send_json(send, 200, found, trace_id)
+    return 200
+
+
+async def _batch(gateway: Gateway, service: Service, user_id: str, body: dict[str, Any]) -> bytes:
+    most = gateway.settings.batch_ids_max
+    ids, trace_ids = _texts(body, "ids", most), _texts(body, "trace_ids", most)
+    limit = _whole(body, "limit", 1, most, min(len(ids) + len(trace_ids), most) or LIMIT)
+    offset = _whole(body, "offset", 0, OFFSET_MAX, 0)
+    kind, application_id, other = _text(body, "type"), _text(body, "application_id"), _text(body, "user_id")
+    wanted = Filter(
+        user_id=user_id, service=service.name, ids=ids, trace_ids=trace_ids,
+        types=service.types(kind) if kind else (), application_id=application_id,
+        created_at_min=_milliseconds(body, "created_at_min"), created_at_max=_milliseconds(body, "created_at_max"),
+    )  # fmt: skip
+    if other and other != user_id:
+        return b'{"items":[],"count":0}'  # what is not the caller's does not exist
+    return await retrieve_batch(gateway, wanted, offset, limit)
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    """A text; null and empty count as not given."""
+    value = body.get(name)
+    if value is None:
+        return ""
+    if type(value) is not str:
+        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a string.")
+    if len(value) > TEXT_MAX:
+        raise BadRequest(f"`{name}` is longer than {TEXT_MAX} characters.")
+    return value
+
+
+def _texts(body: dict[str, Any], name: str, most: int) -> tuple[str, ...]:
+    value = body.get(name)
+    if value is None:
+        return ()
+    if type(value) is not list or any(type(one) is not str or len(one) > TEXT_MAX for one in value):
+        raise BadRequest(f"`{name}` must be a list of strings of at most {TEXT_MAX} characters.")
+    if len(value) > most:
+        raise BadRequest(f"`{name}` has {len(value)} entries; at most {most} are accepted.")
+    return tuple(dict.fromkeys(one for one in value if one))
+
+
+def _whole(body: dict[str, Any], name: str, least: int, most: int, default: int) -> int:
+    value = body.get(name)
+    if value is None:
+        return default
+    if type(value) is not int or not least <= value <= most:
+        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a whole number from {least} to {most}.")
+    return value
+
+
+def _milliseconds(body: dict[str, Any], name: str) -> int | None:
+    """A time in Unix seconds, in milliseconds."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12:
+        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a time in Unix seconds.")
+    return round(value * 1000)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool) else type(value).__name__
+    return text if len(text) <= 40 else text[:40] + "…"

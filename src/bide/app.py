@@ -1,0 +1,241 @@
+"""Where the parts are put together: the gateway, the server that answers, the worker that works.
+
+`bide serve` runs both in one process; `bide api` and `bide worker` one each. All state is in the database, so
+a process that is killed at any moment loses nothing: what it held is due again.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from bide import db as database
+from bide.api.routes import Api
+from bide.api.server import Protocol, close_overdue
+from bide.callbacks import store as callbacks
+from bide.callbacks.hosts import Hosts
+from bide.callbacks.signing import keys
+from bide.catalog.load import load as load_catalog
+from bide.channels.load import load as load_channels
+from bide.clock import Clock
+from bide.db.migrate import prepare
+from bide.flow import callback, sweep, work
+from bide.gateway import Gateway, Leases
+from bide.log import log
+from bide.outbound.client import Outbound
+from bide.settings import Settings, SettingsError
+from bide.storage import open_storage
+from bide.storage.spool import Spool
+from bide.tasks import store
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Gateway]:
+    """All parts of one process, opened in order and closed in reverse. Raises `GatewayError` with a sentence."""
+    clock = clock or Clock()
+    try:
+        keys(settings.webhook_secret)
+    except ValueError as error:
+        raise SettingsError(f"BIDE_WEBHOOK_SECRET: {error}") from None
+    async with contextlib.AsyncExitStack() as stack:
+        db = await database.connect(settings)
+        stack.push_async_callback(db.close)
+        await prepare(db, clock)
+        outbound = Outbound(settings, clock)
+        stack.push_async_callback(outbound.close)
+        storage = open_storage(settings, clock)
+        stack.push_async_callback(storage.close)
+        spool = Spool(Path(settings.data_dir) / "spool", clock)
+        stack.push_async_callback(spool.close)
+        background = _Background()
+        stack.push_async_callback(background.cancel)
+        gateway = Gateway(
+            settings=settings, clock=clock, db=db, outbound=outbound, catalog=load_catalog(), storage=storage,
+            spool=spool, channels=load_channels(settings, outbound, clock),
+            task_leases=Leases(lambda *lease: background.spawn(db.write(store.extend, lease)), clock,
+                               settings.lease_s),
+            delivery_leases=Leases(lambda *lease: background.spawn(db.write(callbacks.extend, lease)), clock,
+                                   settings.lease_s),
+        )  # fmt: skip
+        background.spawn(_keep_leases(gateway))
+        yield gateway
+
+
+class _Background:
+    """Tasks of the event loop that nobody awaits; what goes wrong in one is logged, never lost."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work failed", exc_info=error)
+
+    async def finish(self, seconds_max: float) -> None:
+        """Waits for all of it, or for so long."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds_max)
+
+    async def cancel(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*list(self._tasks), return_exceptions=True)
+
+
+class Worker:
+    """Works on tasks and delivers callbacks until it is stopped."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._hosts = Hosts(gateway.settings.callback_concurrency)
+        self._stopping = False
+        self._running, self._loops = _Background(), _Background()
+
+    def start(self) -> None:
+        gateway = self._gateway
+        gateway.db.on_wake("tasks", gateway.tasks_due.now)
+        gateway.db.on_wake("deliveries", gateway.deliveries_due.now)
+        for loop in (self._work, self._deliver, self._sweep):
+            self._loops.spawn(_again(loop))
+
+    def drain(self) -> None:
+        """Takes nothing new from now on."""
+        self._stopping = True
+        self._gateway.tasks_due.now()
+        self._gateway.deliveries_due.now()
+
+    async def stop(self, seconds_max: float) -> None:
+        """Finishes what it holds, or leaves it to be taken over when its leases end."""
+        self.drain()
+        await self._running.finish(seconds_max)
+        await self._loops.cancel()
+        await self._running.cancel()
+
+    # The loops. One pass of each is a function of `bide.flow`, which is what tests call.
+
+    async def _work(self) -> None:
+        gateway = self._gateway
+        while not self._stopping:
+            free = gateway.settings.worker_concurrency - len(self._running)
+            claimed = await work.work_once(gateway, free) if free > 0 else []
+            for one in claimed:
+                self._running.spawn(work.run(gateway, one))
+            if len(claimed) < work.CLAIM_MAX:
+                await gateway.tasks_due.wait(gateway.settings.worker_poll_s)
+
+    async def _deliver(self) -> None:
+        gateway, hosts = self._gateway, self._hosts
+        while not self._stopping:
+            if not await callback.deliver_once(gateway, hosts, self._start_delivery):
+                await gateway.deliveries_due.wait(gateway.settings.worker_poll_s)
+
+    def _start_delivery(self, owed: callbacks.Owed) -> None:
+        self._running.spawn(callback.deliver(self._gateway, self._hosts, owed))
+
+    async def _sweep(self) -> None:
+        clock = self._gateway.clock
+        while not self._stopping:
+            more = await sweep.sweep_once(self._gateway)
+            await clock.sleep(0.1 if more else sweep.EVERY_S * (0.5 + clock.chance()))
+
+
+async def _keep_leases(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(gateway.settings.lease_s / 3)
+        gateway.task_leases.keep()
+        gateway.delivery_leases.keep()
+
+
+async def _again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A loop that goes on after an error, such as a database that is gone for a while."""
+    while True:
+        try:
+            return await loop()
+        except Exception:
+            log.exception("loop failed", loop=loop.__name__)
+            await asyncio.sleep(1)
+
+
+# -- processes
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a word when it listens and when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready, self._stopping = ready, stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()
+        await super().shutdown(sockets)
+
+
+async def run_server(
+    gateway: Gateway, listener: socket.socket, worker: Worker | None, ready: Callable[[], None]
+) -> None:
+    """Answers requests until SIGTERM or SIGINT, then finishes what is under way."""
+    settings = gateway.settings
+    config = uvicorn.Config(
+        Api(gateway), http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+        proxy_headers=False, server_header=False, timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=int(settings.stop_grace_s), backlog=BACKLOG,
+    )  # fmt: skip
+    server = _Server(config, ready, worker.drain if worker is not None else _nothing)
+    looking = asyncio.create_task(close_overdue(server.server_state.connections, settings.request_read_s))
+    if worker is not None:
+        worker.start()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        looking.cancel()
+        if worker is not None:
+            await worker.stop(settings.stop_grace_s)
+
+
+async def run_worker(gateway: Gateway, ready: Callable[[], None]) -> None:
+    """Works until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    worker = Worker(gateway)
+    worker.start()
+    ready()
+    await stop.wait()
+    await worker.stop(gateway.settings.stop_grace_s)
+
+
+def _nothing() -> None:
+    """An API process has no worker to drain."""
+
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises `SettingsError` when the address cannot be had."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None

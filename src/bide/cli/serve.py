@@ -1,0 +1,182 @@
+"""`bide serve`, `bide api`, `bide worker`: the processes. Each stays in the foreground and logs to stdout."""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from bide.accounts import store as accounts
+from bide.app import Worker, listen, open_gateway, run_server, run_worker
+from bide.cli.shared import one_sentence, run, settings_of
+from bide.db import write_one
+from bide.gateway import Gateway
+from bide.log import configure, log
+from bide.settings import Settings
+
+PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--processes", type=click.IntRange(1, 256), help="Processes to run (BIDE_PROCESSES)."),
+        click.option("--port", type=click.IntRange(0, 65535), help="Port (BIDE_PORT); 0: any free one."),
+        click.option("--host", help="Address to listen on (BIDE_HOST)."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_options
+@one_sentence
+def serve(host: str | None, port: int | None, processes: int | None) -> None:
+    """Runs the whole gateway: it answers requests and does the work."""
+    settings = settings_of(host=host, port=port, processes=processes)
+    _start("serve", settings, listen(settings.host, settings.port) if not _inherited() else None)
+
+
+@click.command()
+@_options
+@one_sentence
+def api(host: str | None, port: int | None, processes: int | None) -> None:
+    """Answers requests; the work is left to `bide worker`."""
+    settings = settings_of(host=host, port=port, processes=processes)
+    _start("api", settings, listen(settings.host, settings.port) if not _inherited() else None)
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(1, 256), help="Processes to run (BIDE_PROCESSES).")
+@one_sentence
+def worker(processes: int | None) -> None:
+    """Does the work: asks upstreams and delivers callbacks."""
+    _start("worker", settings_of(processes=processes), None)
+
+
+def _inherited() -> str | None:
+    """`number:file descriptor`, in a process that a supervisor of ours started."""
+    return os.environ.get("BIDE_CHILD")
+
+
+def _start(role: str, settings: Settings, listener: socket.socket | None) -> None:
+    configure(settings.log_level, settings.log_format)
+    _raise_file_limit()
+    child = _inherited()
+    if child is None and settings.processes > 1:
+        sys.exit(_supervise(role, settings, listener))
+    first = True
+    if child is not None:
+        _die_with_parent()
+        number, _, descriptor = child.partition(":")
+        first = number == "0"
+        if descriptor:
+            listener = socket.socket(fileno=int(descriptor))
+    run(_serve(role, settings, listener, first=first))
+
+
+async def _serve(role: str, settings: Settings, listener: socket.socket | None, *, first: bool) -> None:
+    async with open_gateway(settings) as gateway:
+        token = await _bootstrap(gateway) if first else None
+        if listener is None:
+            await run_worker(gateway, lambda: log.info("worker is ready"))
+            return
+        port = listener.getsockname()[1]
+
+        def ready() -> None:
+            log.info("listening", host=settings.host, port=port, role=role)
+            if token:
+                _show_token(token, f"http://{settings.host}:{port}")
+
+        await run_server(gateway, listener, Worker(gateway) if role == "serve" else None, ready)
+
+
+async def _bootstrap(gateway: Gateway) -> str | None:
+    """The first start makes an owner with a credential. Answers a token that was made at random, to be shown."""
+    fixed = gateway.settings.bootstrap_token
+    token = fixed or gateway.clock.token()
+    made = await write_one(gateway.db, lambda tx: accounts.bootstrap(tx, gateway.clock, token))
+    if fixed and not made:
+        await write_one(gateway.db, lambda tx: accounts.ensure_credential(tx, gateway.clock, fixed))
+    return token if made and not fixed else None
+
+
+def _show_token(token: str, url: str) -> None:
+    click.echo(
+        "\nThis token is shown once; 'bide credential create' makes another.\n\n"
+        f"    export BIDE_TOKEN={token}\n\n"
+        "Try it:\n\n"
+        f"    curl {url}/openai/images/generations \\\n"
+        f"      -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n"
+        '      -d \'{"prompt": "a lighthouse at dusk", "size": "1024x1024"}\'\n'
+    )
+
+
+# -- several processes
+
+
+def _supervise(role: str, settings: Settings, listener: socket.socket | None) -> int:
+    """Starts the processes and starts one again that died; ends them when it is told to end."""
+    environment = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="bide-metrics-") as metrics:
+        environment["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        if listener is not None:
+            os.set_inheritable(listener.fileno(), True)
+        children = [_spawn(role, settings, listener, number, environment) for number in range(settings.processes)]
+        ending = _on_signals(children)
+        while not ending:
+            for number, child in enumerate(children):
+                if child.poll() is not None and not ending:
+                    log.warning("process died", number=number, code=child.returncode)
+                    children[number] = _spawn(role, settings, listener, number, environment)
+            time.sleep(0.2)
+        return max(abs(child.wait()) for child in children)
+
+
+def _spawn(
+    role: str, settings: Settings, listener: socket.socket | None, number: int, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
+    descriptor = "" if listener is None else str(listener.fileno())
+    arguments = [sys.executable, "-m", "bide", role]
+    if listener is not None:
+        arguments += ["--host", settings.host, "--port", str(settings.port)]
+    return subprocess.Popen(
+        arguments, env=environment | {"BIDE_CHILD": f"{number}:{descriptor}"},
+        pass_fds=() if listener is None else (listener.fileno(),),
+    )  # fmt: skip
+
+
+def _on_signals(children: list["subprocess.Popen[bytes]"]) -> list[int]:
+    """A list that is no longer empty once this process was told to end; the children are told too."""
+    ending: list[int] = []
+
+    def end(number: int, _frame: Any) -> None:
+        ending.append(number)
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    return ending
+
+
+def _die_with_parent() -> None:
+    """A supervisor that is killed takes its processes with it; else they would go on with its socket."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() == 1:
+            sys.exit("the supervisor is gone")
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file; many systems allow far more of them than they give by default."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

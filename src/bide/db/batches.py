@@ -1,0 +1,82 @@
+"""Running whatever waits as one transaction, and taking a batch apart when it fails.
+
+Shared by both databases: they differ in how a transaction is opened, not in what a failure means.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bide.db import Batch, Tx
+
+
+@dataclass(slots=True)
+class Waiting:
+    """One queued write: its batch function, its item, and the future of the caller."""
+
+    batch: Batch[Any, Any]
+    item: Any
+    done: asyncio.Future[Any]
+
+
+Answer = tuple[Waiting, Any]
+Transaction = Callable[[Callable[[Tx], Awaitable[list[Answer]]]], Awaitable[list[Answer]]]
+
+
+async def commit(waiting: Sequence[Waiting], transaction: Transaction) -> list[Answer]:
+    """All of it in one transaction; on failure each kind alone, then each item alone.
+
+    Answers every waiting write with its result or its exception. `transaction` opens one, runs the work
+    given, commits, and rolls back and raises if anything fails.
+    """
+    groups: dict[Batch[Any, Any], list[Waiting]] = {}
+    for one in waiting:
+        groups.setdefault(one.batch, []).append(one)
+    try:
+        return await transaction(lambda tx: _run(tx, list(groups.items())))
+    except Exception as error:
+        if len(waiting) == 1:
+            return [(waiting[0], error)]
+    answers: list[Answer] = []
+    parts = [list(group) for group in groups.values()] if len(groups) > 1 else [[one] for one in waiting]
+    for part in parts:
+        answers += await commit(part, transaction)
+    return answers
+
+
+async def _run(tx: Tx, groups: list[tuple[Batch[Any, Any], list[Waiting]]]) -> list[Answer]:
+    answers: list[Answer] = []
+    for batch, group in groups:
+        results = await batch(tx, [one.item for one in group])
+        answers += zip(group, results, strict=True)
+    return answers
+
+
+def resolve(answers: Sequence[Answer]) -> None:
+    """Gives every caller its result. Runs in the event loop."""
+    for one, result in answers:
+        if one.done.done():
+            continue  # the caller was cancelled; its write stands
+        if isinstance(result, BaseException):
+            one.done.set_exception(result)
+        else:
+            one.done.set_result(result)
+
+
+class Wakes:
+    """Who wants to be woken for what, in this process."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, list[Callable[[], None]]] = {}
+
+    def add(self, name: str, call: Callable[[], None]) -> None:
+        self._calls.setdefault(name, []).append(call)
+
+    def fire(self, names: set[str]) -> None:
+        for name in names:
+            for call in self._calls.get(name, ()):
+                call()
+
+    def here(self, name: str) -> bool:
+        return name in self._calls

@@ -1,0 +1,91 @@
+"""What a task was given: its values, and the pictures it names, brought to where a provider can read them.
+
+Done before the attempt is opened, so a picture that cannot be fetched is a refusal, not an unknown outcome.
+"""
+
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from bide.catalog.load import Operation
+from bide.gateway import Gateway
+from bide.outbound.fetch import FetchError, fetch
+from bide.providers.base import Failed, FileTooLarge, Input, NotMedia
+from bide.storage.pictures import BadPicture, inspect_soon
+from bide.tasks.store import Task, Upload
+
+FETCH_S = 60.0
+PICTURE_FIELDS = ("image", "mask")
+
+
+def values(operation: Operation, task: Task) -> dict[str, Any]:
+    """The typed values of a stored request, with defaults."""
+    return dict(operation.check(msgspec.json.decode(task.request), form=task.uploads is not None))
+
+
+def urls(values: dict[str, Any]) -> list[str]:
+    """The picture URLs of a request."""
+    return [one for name in PICTURE_FIELDS for one in _listed(values.get(name)) if isinstance(one, str)]
+
+
+async def prepare(
+    gateway: Gateway, task: Task, values: dict[str, Any], left_s: float
+) -> tuple[Input, ...] | Failed:
+    """Every picture of the request, uploaded or fetched, in the caller's order."""
+    uploads = {name: [one for one in task.uploads or () if one.field == name] for name in PICTURE_FIELDS}
+    found: list[Input] = []
+    for name in PICTURE_FIELDS:
+        for number, one in enumerate(_listed(values.get(name))):
+            if isinstance(one, str):
+                got = await _fetched(gateway, name, number, one, left_s)
+            else:
+                got = await _uploaded(gateway, uploads[name].pop(0))
+            if isinstance(got, Failed):
+                return got
+            found.append(got)
+    return tuple(found)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+async def _uploaded(gateway: Gateway, upload: Upload) -> Input | Failed:
+    opened = await gateway.storage.open(upload.name)
+    if opened is None:
+        return Failed("api_error", "An uploaded picture is not in storage any more.")
+    return Input(upload.field, upload.filename, upload.content_type, upload.size,
+                 partial(opened.chunks, 0, opened.size))  # fmt: skip
+
+
+async def _fetched(gateway: Gateway, name: str, number: int, url: str, left_s: float) -> Input | Failed:
+    """A picture from its address, spooled here and checked before anything decodes it."""
+    limits = gateway.settings
+    try:
+        stored = await fetch(
+            gateway.outbound.fetches, url, gateway.spool.sink(limits.upload_file_bytes_max),
+            ranges=gateway.outbound.ranges, bytes_max=limits.upload_file_bytes_max, timeout_s=min(FETCH_S, left_s),
+        )  # fmt: skip
+    except FetchError as error:
+        return Failed("bad_request", f"`{name}`: {error}", scope="task", retryable=error.retryable)
+    except FileTooLarge:
+        return Failed("bad_request", f"`{name}`: the picture has more than {limits.upload_file_bytes_max:,} bytes.")
+    except NotMedia:
+        return Failed("bad_request", f"`{name}`: what the URL answers is not a picture.")
+    try:
+        picture = await inspect_soon(gateway.spool.source(stored.name), bytes_max=limits.upload_file_bytes_max,
+                                     pixels_max=limits.upload_pixels_max)  # fmt: skip
+    except BadPicture as error:
+        gateway.spool.drop(stored.name)
+        return Failed("bad_request", f"`{name}`: {error}")
+    extension = stored.name.rpartition(".")[2]
+    return Input(name, f"{name}-{number}.{extension}", picture.content_type, stored.size,
+                 partial(gateway.spool.chunks, stored.name))  # fmt: skip
+
+
+def release(gateway: Gateway, inputs: tuple[Input, ...]) -> None:
+    """Forgets fetched pictures; uploads stay until their time."""
+    for one in inputs:
+        if isinstance(one.chunks, partial) and one.chunks.func == gateway.spool.chunks:
+            gateway.spool.drop(one.chunks.args[0])

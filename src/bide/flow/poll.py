@@ -1,0 +1,108 @@
+"""poll: what a caller may see of its tasks. Free, and the most frequent thing the gateway does.
+
+A finished document never changes, so its bytes are kept for a moment and answered without being decoded.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import msgspec
+
+from bide.flow import results
+from bide.gateway import Gateway
+from bide.tasks import search, store
+from bide.tasks.public import document
+from bide.tasks.search import Filter
+from bide.tasks.store import Record
+
+NOTHING = b"{}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    until: float
+    user_id: str
+    service: str
+    body: bytes
+
+
+class Documents:
+    """Finished documents in memory, bounded in bytes and in time: what is deleted is soon gone here too."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max, self._bytes = bytes_max, 0
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    def get(self, task_id: str, user_id: str, service: str, now: float) -> bytes | None:
+        kept = self._kept.get(task_id)
+        if kept is None:
+            return None
+        if kept.until < now:
+            self._drop(task_id)
+            return None
+        return kept.body if kept.user_id == user_id and kept.service == service else None
+
+    def put(self, record: Record, body: bytes, until: float) -> None:
+        if len(body) > self._bytes_max // 16:
+            return
+        self._drop(record.id)
+        self._kept[record.id] = _Kept(until, record.user_id, record.service, body)
+        self._bytes += len(body)
+        while self._bytes > self._bytes_max:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, task_id: str) -> None:
+        kept = self._kept.pop(task_id, None)
+        if kept is not None:
+            self._bytes -= len(kept.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Base64:
+    """A document whose pictures are to be filled in from their files while it is sent."""
+
+    record: Record
+    body: bytes
+
+
+async def retrieve(
+    gateway: Gateway, documents: Documents, user_id: str, service: str, task_id: str, trace_id: str
+) -> bytes | Base64:
+    """One document; `{}` when there is none that this caller may see. A trace id wins over an id."""
+    if trace_id:
+        task_id = await search.newest(gateway.db, user_id, service, trace_id) or ""
+    now = gateway.clock.monotonic()
+    kept = documents.get(task_id, user_id, service, now)
+    if kept is not None:
+        return kept
+    record = await store.record(gateway.db, task_id) if task_id else None
+    if record is None or record.user_id != user_id or record.service != service or not record.visible:
+        return NOTHING
+    body = _document(gateway, record)
+    if record.b64:
+        return Base64(record, body)
+    if record.finished_at is not None:
+        documents.put(record, body, now + gateway.settings.cache_s)
+    return body
+
+
+async def retrieve_batch(gateway: Gateway, wanted: Filter, offset: int, limit: int) -> bytes:
+    """`{"items": […], "count": total}`, newest first. Pictures asked for as base64 are given by URL here."""
+    ids = await search.page(gateway.db, wanted, offset, limit)
+    records = {record.id: record for record in await store.records(gateway.db, ids)} if ids else {}
+    items = [_document(gateway, records[task_id]) for task_id in ids if task_id in records]
+    total = await search.total(gateway.db, wanted)
+    return b'{"items":[' + b",".join(items) + b'],"count":%d}' % total
+
+
+def _document(gateway: Gateway, record: Record) -> bytes:
+    service = gateway.catalog.services.get(record.service)
+    operation = service.operations.get(record.operation) if service else None
+    return document(record, operation.entry.api_id if operation else "")  # empty: not in the catalogue any more
+
+
+async def filled(gateway: Gateway, wanted: Base64) -> results.Body:
+    """The document with `b64_json` beside each `url`, to be sent in pieces."""
+    document = msgspec.json.decode(wanted.body)
+    document["response"] = await results.with_base64(gateway, document["response"], keep_url=True)
+    return results.fill(gateway, msgspec.json.encode(document))

@@ -1,0 +1,198 @@
+"""What a task produced: files in our own storage before it counts as done, and the public response.
+
+The bytes of a picture are never in a row, a log line or a callback. A caller that asked for base64 gets it
+spliced into its answer from the file, in pieces, while it is sent.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pybase64
+
+from bide.catalog import shape
+from bide.catalog.load import Operation
+from bide.channels.load import Channel
+from bide.gateway import Gateway
+from bide.outbound.address import Ranges
+from bide.outbound.fetch import FetchError, fetch
+from bide.providers.base import Asset, Failed, FileTooLarge, NotMedia, Sink, Stored, Succeeded
+from bide.tasks.store import Task
+
+COPY_S = 120.0
+COPY_TRIES = 3
+_VOUCHED = Ranges(everything=True)
+
+FILES = "/files/"
+SPOOL = "spool/"
+
+_MARK = secrets.token_hex(8)
+"""No text of a caller can hold it: drawn anew by every process."""
+_PLACE = re.compile(rf"bide-{_MARK}:([0-9]+):([a-z0-9/.-]+)".encode())
+
+
+class Files:
+    """The files one outcome brought, so that what does not end in a result is deleted again."""
+
+    def __init__(self, gateway: Gateway, *, spooled: bool) -> None:
+        self._gateway, self.spooled = gateway, spooled
+        self._closed: list[Stored] = []
+
+    def sink(self) -> Sink:
+        bytes_max = self._gateway.settings.file_bytes_max
+        inner = self._gateway.spool.sink(bytes_max) if self.spooled else self._gateway.storage.sink(bytes_max)
+        return _Watched(inner, self._closed)
+
+    def keep(self, files: Sequence[Stored]) -> None:
+        self._closed = [one for one in self._closed if one not in files]
+
+    async def discard_unused(self) -> None:
+        unused, self._closed = self._closed, []
+        await self.discard(unused)
+
+    async def discard(self, files: Sequence[Stored]) -> None:
+        if not files:
+            return
+        if self.spooled:
+            for one in files:
+                self._gateway.spool.drop(one.name)
+        else:
+            await self._gateway.storage.delete([one.name for one in files])
+
+
+class _Watched:
+    """A sink that tells which file it became."""
+
+    def __init__(self, inner: Sink, closed: list[Stored]) -> None:
+        self._inner, self._closed = inner, closed
+        self.write = inner.write
+        self.abort = inner.abort
+
+    async def close(self) -> Stored:
+        stored = await self._inner.close()
+        self._closed.append(stored)
+        return stored
+
+
+async def copy(gateway: Gateway, channel: Channel, done: Succeeded, files: Files) -> Succeeded | Failed:
+    """Brings every asset into our storage."""
+    if not done.assets:
+        return Failed("api_error", "The upstream answered without a result.")
+    copied: list[Asset] = []
+    for asset in done.assets:
+        if asset.stored is None:
+            stored = await _copy(gateway, channel, asset.url or "", files)
+            if isinstance(stored, Failed):
+                return stored
+            asset = replace(asset, stored=stored)
+        copied.append(asset)
+    return replace(done, assets=tuple(copied))
+
+
+async def _copy(gateway: Gateway, channel: Channel, url: str, files: Files) -> Stored | Failed:
+    """The operator vouches for the channel's own host; any other address passes the guard."""
+    session = channel.http if channel.is_at(url) else gateway.outbound.fetches
+    ranges = _VOUCHED if channel.is_at(url) else gateway.outbound.ranges
+    for left in reversed(range(COPY_TRIES)):
+        try:
+            return await fetch(session, url, files.sink(), ranges=ranges, timeout_s=COPY_S,
+                               bytes_max=gateway.settings.file_bytes_max)  # fmt: skip
+        except FetchError as error:
+            if not (left and error.retryable):
+                return Failed("api_error", "The upstream's result could not be fetched.", detail=str(error))
+            await asyncio.sleep(2.0 / (left + 1))
+        except (FileTooLarge, NotMedia):
+            return Failed("api_error", "The upstream's result is too large or not a picture.")
+    raise AssertionError("unreachable")
+
+
+# -- the public response
+
+
+def response(
+    operation: Operation, task: Task, values: Mapping[str, Any], done: Succeeded, files: Files, now_ms: int
+) -> dict[str, Any]:
+    """The response of a task, without the bytes of any file."""
+    items: list[dict[str, Any]] = []
+    for asset in done.assets:
+        assert asset.stored is not None
+        at = place(asset.stored) if files.spooled else f"{task.base_url}{FILES}{asset.stored.name}"
+        items.append({"b64_json" if files.spooled else "url": at, **asset.about})
+    answer = shape.answer(operation, values, done.response, items, now_s=now_ms // 1000)
+    return shape.task_response(task.id, task.trace_id, answer)
+
+
+def wants_base64(values: Mapping[str, Any]) -> bool:
+    return values.get("response_format") == "b64_json"
+
+
+# -- answers with base64 in them
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is sent in pieces: its exact size, and the pieces."""
+
+    size: int
+    parts: AsyncIterator[bytes]
+
+
+def place(file: Stored) -> str:
+    """Stands for the base64 of a file in a body that is still to be sent."""
+    return f"bide-{_MARK}:{file.size}:{file.name}"
+
+
+def release(gateway: Gateway, response: Mapping[str, Any]) -> None:
+    """Forgets the spooled files of a response that was sent."""
+    for item in response.get("data", ()):
+        gateway.spool.drop(item["b64_json"].rpartition(":")[2])
+
+
+def fill(gateway: Gateway, body: bytes) -> Body:
+    """A body in which every `place` becomes the base64 of its file."""
+    pieces = _PLACE.split(body)  # text, size, name, text, size, name, …, text
+    size = sum(map(len, pieces[::3])) + sum(-(-int(one) // 3) * 4 for one in pieces[1::3])
+    return Body(size, _parts(gateway, pieces))
+
+
+async def with_base64(gateway: Gateway, response: dict[str, Any], *, keep_url: bool) -> dict[str, Any]:
+    """A stored response with places for the base64 of the pictures its URLs name."""
+    items = []
+    for item in response.get("data", ()):
+        opened = await gateway.storage.open(item.get("url", "").partition(FILES)[2])
+        if opened is not None:
+            file = Stored(opened.name, opened.size, opened.content_type)
+            rest = item if keep_url else {name: value for name, value in item.items() if name != "url"}
+            item = {**rest, "b64_json": place(file)}
+        items.append(item)
+    return {**response, "data": items} if items else response
+
+
+async def _parts(gateway: Gateway, pieces: list[bytes]) -> AsyncIterator[bytes]:
+    yield pieces[0]
+    for name, text in zip(pieces[2::3], pieces[3::3], strict=True):
+        async for chunk in _in_threes(gateway, name.decode()):
+            yield pybase64.b64encode(chunk)
+        yield text
+
+
+async def _in_threes(gateway: Gateway, name: str) -> AsyncIterator[bytes]:
+    """A file in chunks whose base64 joins without padding."""
+    if name.startswith(SPOOL):
+        async for chunk in gateway.spool.chunks(name):
+            yield chunk
+        return
+    opened = await gateway.storage.open(name)
+    if opened is None:
+        raise OSError(f"{name} went away while it was sent")
+    held = b""
+    async for chunk in opened.chunks(0, opened.size):
+        held += chunk
+        whole = len(held) - len(held) % 3
+        yield held[:whole]
+        held = held[whole:]
+    if held:
+        yield held

@@ -1,0 +1,41 @@
+"""sweep: what is past its time goes, in small batches that never hold anything up.
+
+Finished tasks after `retention_days`; the records of inline calls after `inline_grace_s`; files when they
+expire. A file is deleted before its row, so a crash between the two only means that it is deleted again.
+"""
+
+from bide.callbacks import store as callbacks
+from bide.db import Tx
+from bide.gateway import Gateway
+from bide.tasks import attempts, store
+
+BATCH = 200
+EVERY_S = 30.0
+
+
+async def sweep_once(gateway: Gateway) -> bool:
+    """One batch of each. True when there is more to do at once."""
+    now, settings = gateway.clock.now_ms(), gateway.settings
+    inline_until = now - int(settings.inline_grace_s * 1000)
+    ids = await store.purgeable(gateway.db, now - settings.retention_ms, inline_until, BATCH)
+    if ids:
+        await gateway.db.write(_delete, ids)
+    names = await store.expired_files(gateway.db, now, BATCH)
+    if names:
+        await gateway.storage.delete(names)
+        await gateway.db.write(_forget, names)
+    return len(ids) >= BATCH or len(names) == BATCH
+
+
+async def _delete(tx: Tx, items: list[list[str]]) -> list[None]:
+    for ids in items:
+        await store.delete(tx, ids)
+        await attempts.delete(tx, ids)
+        await callbacks.delete(tx, ids)
+    return [None] * len(items)
+
+
+async def _forget(tx: Tx, items: list[list[str]]) -> list[None]:
+    for names in items:
+        await store.forget_files(tx, names)
+    return [None] * len(items)

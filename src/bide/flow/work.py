@@ -1,0 +1,353 @@
+"""work: takes a due task one step at a time until it ends or waits.
+
+    claim ──▶ decide ──▶ prepare ──▶ open attempt ──▶ ask ──▶ settle | park | try again
+
+Each arrow is one transaction at most, and none is open while an upstream is asked. What is written down
+before a step is what the next worker goes by if this one dies in it:
+
+- no attempt open: nothing was asked; ask.
+- an attempt open with the upstream's id: it was accepted; poll it, never submit again.
+- an attempt open without one: a worker died while it asked. The outcome is unknown; it is asked again only
+  where the upstream takes our id or its operator said so, else the task fails with `timeout`, uncharged.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from bide import metrics
+from bide.catalog.load import Operation
+from bide.channels.choose import upstream_model
+from bide.channels.load import Channel
+from bide.db import Tx
+from bide.errors import GatewayError
+from bide.flow import inputs, results
+from bide.flow.settle import Ending, failure, settle
+from bide.gateway import Gateway
+from bide.log import log
+from bide.providers.base import Call, Failed, Input, Outcome, Partial, Pending, Succeeded, Unknown
+from bide.tasks import attempts, store
+from bide.tasks.attempts import Attempt
+from bide.tasks.states import Event
+from bide.tasks.store import Work
+
+CLAIM_MAX = 200
+BACKOFF_S = 2.0
+POLL_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A caller that waits in this process: the task is not parked but held until it ends."""
+
+    progress: Callable[[Partial], Awaitable[None]] | None = None
+    partial_images: int = 0
+    spooled: bool = False
+    """Files live only until the answer was sent: the caller gets their bytes, and nobody can ask again."""
+
+
+LOST = Unknown("A worker ended while it waited for the upstream; the outcome is not known.")
+
+
+class LeaseLost(Exception):
+    """Another worker has the task: whatever we know of it is of no use any more."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One task in this worker's hands."""
+
+    gateway: Gateway
+    work: Work
+    operation: Operation
+    values: dict[str, Any]
+    watch: Watch | None
+    fresh: bool
+    """The open attempt was opened by this worker just now, and has not been asked yet."""
+    tried: set[str] = field(default_factory=set)
+    files: results.Files | None = None
+    inputs: tuple[Input, ...] | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the task's deadline."""
+        return (self.work.deadline_at - self.gateway.clock.now_ms()) / 1000
+
+
+# -- the loop
+
+
+async def work_once(gateway: Gateway, free: int) -> list[Work]:
+    """One pass: leases at most `free` due tasks. The caller runs each with `run`."""
+    lease = store.Lease(gateway.clock.lease_id(), gateway.task_leases.until())
+    claim = store.Claim(gateway.clock.now_ms(), min(free, CLAIM_MAX), lease)
+    claimed = await gateway.db.write(store.claim, claim)
+    for work in claimed:
+        gateway.task_leases.hold(work.task.id, work.lease_id)
+    return claimed
+
+
+async def run(gateway: Gateway, work: Work, *, watch: Watch | None = None, fresh: bool = False) -> Ending | None:
+    """Works on a leased task until it ends (answers how) or is given back (None)."""
+    try:
+        return await _run(gateway, work, watch, fresh)
+    except LeaseLost:
+        return None
+    finally:
+        gateway.task_leases.drop(work.task.id)
+
+
+async def _run(gateway: Gateway, work: Work, watch: Watch | None, fresh: bool) -> Ending | None:
+    try:
+        operation = gateway.catalog.operation(work.task.service, work.task.operation)
+        values = inputs.values(operation, work.task)
+    except (GatewayError, KeyError):  # the catalogue has changed since the task was accepted
+        gone = "This gateway does not offer the operation any more."
+        return await _end(gateway, failure(work, "bad_request", gone))
+    run = _Run(gateway, work, operation, values, watch, fresh)
+    if work.attempts and not fresh:
+        run.tried = {one.channel for one in await attempts.of_task(gateway.db, work.task.id)}
+    try:
+        while True:
+            step = await _step(run)
+            if step is not _Next.AGAIN:
+                return step if isinstance(step, Ending) else None
+    finally:
+        inputs.release(gateway, run.inputs or ())
+
+
+class _Next(Enum):
+    AGAIN = "ask again at once"
+    GIVEN_BACK = "the lease was given back; the task is due later"
+
+
+async def _step(run: _Run) -> Ending | _Next:
+    """One question to an upstream, and what follows from its outcome."""
+    run.files = results.Files(run.gateway, spooled=run.watch is not None and run.watch.spooled)
+    try:
+        outcome = await _outcome(run)
+        if isinstance(outcome, Succeeded):
+            outcome = await results.copy(run.gateway, _channel(run), outcome, run.files)
+        match outcome:
+            case Succeeded():
+                return await _succeeded(run, outcome)
+            case Pending():
+                return await _pending(run, outcome)
+            case Failed():
+                return await _failed(run, outcome)
+            case Unknown():
+                return await _unknown(run, outcome)
+    finally:
+        await run.files.discard_unused()
+
+
+# -- decide and ask
+
+
+async def _outcome(run: _Run) -> Outcome:
+    """Asks whoever is to be asked now."""
+    work, fresh, run.fresh = run.work, run.fresh, False
+    if run.left_s <= 0:
+        return Failed("timeout", "The task did not end in the time it may take.")
+    if work.channel is not None and not fresh:
+        channel = run.gateway.channels.named(work.channel)
+        if channel is None:
+            return Failed("api_error", "The channel that was asked is not configured any more.")
+        if work.upstream_id is not None:
+            return await _poll(run, channel, work.upstream_id)
+        metrics.takeover()
+        return LOST
+    if run.inputs is None:
+        prepared = await inputs.prepare(run.gateway, work.task, run.values, _remaining(run))
+        if isinstance(prepared, Failed):
+            return prepared
+        run.inputs = prepared
+    if work.channel is not None:
+        return await _submit(run, _channel(run))
+    channel = run.gateway.channels.choose(run.operation.capability, run.values["model"], run.tried)
+    if channel is None:
+        return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
+    async with channel.slot():
+        await _open_attempt(run, channel)
+        return await _submit(run, channel)
+
+
+def _remaining(run: _Run) -> float:
+    return max(run.left_s, 0.001)
+
+
+def _channel(run: _Run) -> Channel:
+    """The channel of the open attempt."""
+    channel = run.gateway.channels.named(run.work.channel or "")
+    if channel is None:
+        raise RuntimeError("no attempt is open")
+    return channel
+
+
+async def _open_attempt(run: _Run, channel: Channel) -> None:
+    work, now = run.work, run.gateway.clock.now_ms()
+    number = await run.gateway.db.write(store.open_attempts, (work.task.id, work.lease_id, channel.name, now))
+    if number is None:
+        raise LeaseLost
+    run.work = replace(work, channel=channel.name, upstream_id=None, asked_at=now, attempts=number)
+
+
+async def _submit(run: _Run, channel: Channel) -> Outcome:
+    """Asks once. The one place where anything may go wrong in code that is not ours."""
+    try:
+        async with asyncio.timeout(_remaining(run)):
+            return await channel.provider.submit(_call(run, channel))
+    except TimeoutError:
+        return Unknown("The upstream did not answer in the time the task may take.")
+    except Exception as error:
+        log.exception("provider failed", channel=channel.name, task_id=run.work.task.id)
+        return Unknown("The upstream's answer could not be handled.", detail=repr(error))
+
+
+async def _poll(run: _Run, channel: Channel, upstream_id: str) -> Outcome:
+    """Asks how a submission is doing. A poll that fails says nothing about the work: it is asked again."""
+    try:
+        async with asyncio.timeout(_remaining(run)):
+            outcome = await channel.provider.poll(_call(run, channel), upstream_id)
+    except TimeoutError:
+        return Pending(upstream_id, POLL_BACKOFF_S)
+    except Exception as error:
+        log.exception("provider failed", channel=channel.name, task_id=run.work.task.id)
+        return Failed("api_error", "The upstream's answer could not be handled.", detail=repr(error))
+    return Pending(upstream_id, POLL_BACKOFF_S) if isinstance(outcome, Unknown) else outcome
+
+
+def _call(run: _Run, channel: Channel) -> Call:
+    watch, files = run.watch, run.files
+    assert files is not None
+    return Call(
+        task_id=run.work.task.id,
+        capability=run.operation.capability,
+        model=upstream_model(channel.settings.model_map, run.values["model"]),
+        request=run.operation.for_provider(run.values),
+        inputs=run.inputs or (),
+        http=channel.http,
+        key=channel.key,
+        options=channel.options,
+        sink=files.sink,
+        answer_bytes_max=run.gateway.settings.answer_bytes_max,
+        progress=watch.progress if watch else None,
+        partial_images=watch.partial_images if watch else 0,
+    )
+
+
+# -- what follows from an outcome
+
+
+async def _pending(run: _Run, pending: Pending) -> _Next:
+    """Waits for the next poll: here if a caller waits here, else the task is parked."""
+    work, db = run.work, run.gateway.db
+    after_s = min(pending.after_s, _remaining(run))
+    if run.watch is None:
+        due_at = run.gateway.clock.now_ms() + int(after_s * 1000)
+        await _must(db.write(store.park, (work.task.id, work.lease_id, due_at, pending.upstream_id)))
+        run.gateway.tasks_due.after(after_s)
+        return _Next.GIVEN_BACK
+    if work.upstream_id != pending.upstream_id:
+        await _must(db.write(store.accept, (work.task.id, work.lease_id, pending.upstream_id)))
+        run.work = replace(work, upstream_id=pending.upstream_id)
+    await run.gateway.clock.sleep(after_s)
+    return _Next.AGAIN
+
+
+async def _failed(run: _Run, failed: Failed) -> Ending | _Next:
+    """A refusal: another channel, the same one later, or the end."""
+    gateway, work = run.gateway, run.work
+    attempt = _attempt(run, "failed", failed.code, failed.status, failed.detail or failed.message)
+    if attempt is not None and failed.scope == "channel":
+        run.tried.add(attempt.channel)
+        _channel(run).rest(gateway.clock.monotonic() + failed.cool_s)
+    if work.attempts < gateway.settings.attempts_max and run.left_s > 0:
+        if attempt is not None and failed.scope == "channel" and _has_another(run):
+            await _close_attempt(run, attempt)
+            return _Next.AGAIN
+        if failed.retryable and attempt is not None:
+            await _close_attempt(run, attempt)
+            run.tried.clear()
+            return await _later(run, failed.after_s or BACKOFF_S * 2 ** (work.attempts - 1))
+    return await _end(gateway, failure(work, failed.code, failed.message, attempt))
+
+
+def _has_another(run: _Run) -> bool:
+    return run.gateway.channels.choose(run.operation.capability, run.values["model"], run.tried) is not None
+
+
+async def _unknown(run: _Run, unknown: Unknown) -> Ending | _Next:
+    """Perhaps done, perhaps paid for. Sent again only where that is known to be harmless."""
+    gateway, work, channel = run.gateway, run.work, _channel(run)
+    outcome = "lost" if unknown is LOST else "unknown"
+    attempt = _attempt(run, outcome, "timeout", unknown.status, unknown.detail or unknown.message)
+    if not channel.resends or attempt is None or run.left_s <= 0:
+        return await _end(gateway, failure(work, "timeout", unknown.message, attempt))
+    if work.attempts >= gateway.settings.attempts_max:
+        return await _end(gateway, failure(work, "api_error", unknown.message, attempt))
+    await _close_attempt(run, attempt)
+    return _Next.AGAIN
+
+
+async def _later(run: _Run, after_s: float) -> _Next:
+    gateway, work = run.gateway, run.work
+    after_s = min(after_s, _remaining(run))
+    if run.watch is not None:
+        await gateway.clock.sleep(after_s)
+        return _Next.AGAIN
+    due_at = gateway.clock.now_ms() + int(after_s * 1000)
+    await _must(gateway.db.write(store.put_back, (work.task.id, work.lease_id, due_at)))
+    gateway.tasks_due.after(after_s)
+    return _Next.GIVEN_BACK
+
+
+async def _succeeded(run: _Run, done: Succeeded) -> Ending:
+    gateway, work, files = run.gateway, run.work, run.files
+    assert files is not None
+    stored = tuple(asset.stored for asset in done.assets if asset.stored is not None)
+    response = results.response(run.operation, work.task, run.values, done, files, gateway.clock.now_ms())
+    ending = Ending(
+        work, Event.SUCCEED, response, files=() if files.spooled else stored,
+        b64=results.wants_base64(run.values) and not files.spooled,
+        attempt=_attempt(run, "succeeded", None, None, None),
+    )  # fmt: skip
+    ended = await _end(gateway, ending)  # raises LeaseLost, and the files are discarded
+    files.keep(stored)
+    return ended
+
+
+async def _end(gateway: Gateway, ending: Ending) -> Ending:
+    if ending.attempt is not None:
+        metrics.attempt(ending.attempt.channel, ending.attempt.outcome)
+    await _must(settle(gateway, ending))
+    return ending
+
+
+async def _must(written: Awaitable[bool]) -> None:
+    """A write of a lease's holder. Raises `LeaseLost` when the lease is another worker's by now."""
+    if not await written:
+        raise LeaseLost
+
+
+def _attempt(run: _Run, outcome: str, code: str | None, status: int | None, detail: str | None) -> Attempt | None:
+    """The open attempt as the row it becomes when it is over; None when none is open."""
+    work = run.work
+    if work.channel is None or work.asked_at is None:
+        return None
+    return Attempt(work.task.id, work.attempts, work.channel, work.upstream_id, work.asked_at,
+                   run.gateway.clock.now_ms(), outcome, code, status, detail)  # fmt: skip
+
+
+async def _close_attempt(run: _Run, attempt: Attempt) -> None:
+    metrics.attempt(attempt.channel, attempt.outcome)
+    await _must(run.gateway.db.write(_close, (attempt, run.work.lease_id)))
+    run.work = replace(run.work, channel=None, upstream_id=None, asked_at=None)
+
+
+async def _close(tx: Tx, items: list[tuple[Attempt, int]]) -> list[bool]:
+    won = await store.close_attempts(tx, [(attempt.task_id, lease_id) for attempt, lease_id in items])
+    await attempts.add(tx, [attempt for (attempt, _), ok in zip(items, won, strict=True) if ok])
+    return won

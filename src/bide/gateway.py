@@ -1,0 +1,110 @@
+"""The parts of one process, put together once in `bide.app` and passed to every verb."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bide.catalog.load import Catalog
+from bide.channels.load import Channels
+from bide.clock import Clock
+from bide.db import Database
+from bide.outbound.client import Outbound
+from bide.settings import Settings
+from bide.storage import Storage
+from bide.storage.spool import Spool
+
+
+class Wake:
+    """Lets a loop sleep until there is something to do: now, or at a time it was told."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def now(self) -> None:
+        self._event.set()
+
+    def after(self, seconds: float) -> None:
+        """Wakes in so many seconds; longer than a minute is left to the slow look."""
+        if seconds < 60:
+            asyncio.get_running_loop().call_later(max(seconds, 0.0), self._event.set)
+
+    async def wait(self, seconds_max: float) -> None:
+        """Returns when woken, or after `seconds_max`."""
+        if not self._event.is_set():
+            timer = asyncio.get_running_loop().call_later(seconds_max, self._event.set)
+            try:
+                await self._event.wait()
+            finally:
+                timer.cancel()
+        self._event.clear()
+
+
+class Endings:
+    """Who in this process waits for which task to end."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    async def wait(self, task_id: str, seconds_max: float) -> None:
+        """Returns when the task ended in this process, or after `seconds_max`: look in the database."""
+        event = self._waiting.setdefault(task_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds_max):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.pop(task_id, None)
+
+    def tell(self, task_id: str) -> None:
+        event = self._waiting.get(task_id)
+        if event is not None:
+            event.set()
+
+
+class Leases:
+    """The leases this process holds on rows of one table, kept while their work goes on."""
+
+    def __init__(self, extend: Callable[[str, int, int], object], clock: Clock, lease_s: float) -> None:
+        self._extend, self._clock, self._ms = extend, clock, int(lease_s * 1000)
+        self._held: dict[str, tuple[int, int]] = {}
+
+    def until(self) -> int:
+        """When a lease taken now ends."""
+        return self._clock.now_ms() + self._ms
+
+    def hold(self, row_id: str, lease_id: int) -> None:
+        self._held[row_id] = (lease_id, self.until())
+
+    def drop(self, row_id: str) -> None:
+        self._held.pop(row_id, None)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def keep(self) -> None:
+        """Extends what has less than two thirds of its time left. Called three times per lease."""
+        soon, until = self._clock.now_ms() + self._ms * 2 // 3, self.until()
+        for row_id, (lease_id, end) in self._held.items():
+            if end <= soon:
+                self._held[row_id] = (lease_id, until)
+                self._extend(row_id, lease_id, until)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """See `bide.app.open_gateway`."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    outbound: Outbound
+    catalog: Catalog
+    storage: Storage
+    spool: Spool
+    channels: Channels
+    task_leases: Leases
+    delivery_leases: Leases
+    tasks_due: Wake = field(default_factory=Wake)
+    deliveries_due: Wake = field(default_factory=Wake)
+    endings: Endings = field(default_factory=Endings)

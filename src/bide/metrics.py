@@ -1,0 +1,77 @@
+"""What is counted, for Prometheus. Label children are looked up once and kept: that is the costly part."""
+
+from functools import cache
+
+from prometheus_client import Counter, Histogram
+
+_requests = Counter("bide_requests_total", "HTTP requests answered.", ["route", "status"])
+_seconds = Histogram(
+    "bide_request_seconds", "Seconds from request to answer.", ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)  # fmt: skip
+_tasks = Counter("bide_tasks_total", "Tasks ended, by type, final state and error code.", ["type", "state", "code"])
+_task_seconds = Histogram(
+    "bide_task_seconds", "Seconds from acceptance to the end of a task.", ["type"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800),
+)  # fmt: skip
+_attempts = Counter("bide_attempts_total", "Submissions to channels, by outcome.", ["channel", "outcome"])
+_deliveries = Counter("bide_delivery_attempts_total", "Callback posts, by error class; empty: delivered.", ["error"])
+_takeovers = Counter("bide_takeovers_total", "Tasks taken over from a worker that died while it asked an upstream.")
+_lost_leases = Counter("bide_lost_leases_total", "Results that came too late: another worker had the lease by then.")
+
+
+@cache
+def _request_counter(route: str, status: int) -> Counter:
+    return _requests.labels(route, str(status))
+
+
+@cache
+def _request_histogram(route: str) -> Histogram:
+    return _seconds.labels(route)
+
+
+def request(route: str, status: int, seconds: float) -> None:
+    """One HTTP request. `route` is a template, never a path with ids."""
+    _request_counter(route, status).inc()
+    _request_histogram(route).observe(seconds)
+
+
+@cache
+def _task_counter(kind: str, state: str, code: str) -> Counter:
+    return _tasks.labels(kind, state, code)
+
+
+@cache
+def _task_histogram(kind: str) -> Histogram:
+    return _task_seconds.labels(kind)
+
+
+def task(kind: str, state: str, code: str, seconds: float) -> None:
+    _task_counter(kind, state, code).inc()
+    _task_histogram(kind).observe(seconds)
+
+
+@cache
+def _attempt_counter(channel: str, outcome: str) -> Counter:
+    return _attempts.labels(channel, outcome)
+
+
+def attempt(channel: str, outcome: str) -> None:
+    _attempt_counter(channel, outcome).inc()
+
+
+@cache
+def _delivery_counter(error: str) -> Counter:
+    return _deliveries.labels(error)
+
+
+def delivery(error: str) -> None:
+    _delivery_counter(error).inc()
+
+
+def takeover() -> None:
+    _takeovers.inc()
+
+
+def lost_lease() -> None:
+    _lost_leases.inc()

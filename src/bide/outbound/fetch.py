@@ -1,0 +1,115 @@
+"""Copy the file behind a URL into our storage, while it arrives.
+
+The URL is a caller's (a picture to edit) or an upstream's (a result), a stranger's either way: it is judged,
+each redirect is judged again and followed by hand, and size and time are bounded.
+"""
+
+import asyncio
+from typing import Protocol, TypeVar
+from urllib.parse import urljoin
+
+import aiohttp
+
+from bide.outbound.address import ForbiddenAddress, Ranges, check_url
+from bide.outbound.client import Refused
+
+FETCH_URL_LENGTH_MAX = 8192
+"""Characters of a URL that is fetched: signed addresses of upstreams are longer than what callers may send."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_RETRYABLE = frozenset({408, 425, 429})
+
+Stored = TypeVar("Stored", covariant=True)
+
+
+class Sink(Protocol[Stored]):
+    """Where the bytes go; `bide.providers.base.Sink` is one. Exactly one of `close` and `abort` ends it."""
+
+    async def write(self, data: bytes) -> None: ...
+    async def close(self) -> Stored: ...
+    async def abort(self) -> None: ...
+
+
+class FetchError(Exception):
+    """The file could not be copied. The message is one sentence fit for a caller and names no address;
+    `retryable` is True where the same URL may work later."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, sink: Sink[Stored], *,
+    ranges: Ranges, bytes_max: int, timeout_s: float, redirects_max: int = 3,
+) -> Stored:  # fmt: skip
+    """GET `url` on a guarded session and write the body to `sink`; the sink's `close` is the answer.
+
+    `timeout_s` bounds the whole exchange with all redirects. Raises `FetchError`; what the sink raises passes
+    through. The sink is aborted on any failure and on cancellation.
+    """
+    try:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await _follow(session, url, sink, ranges, bytes_max, redirects_max)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _explained(error) from error
+        return await sink.close()
+    except BaseException:
+        await sink.abort()
+        raise
+
+
+async def _follow(
+    session: aiohttp.ClientSession, url: str, sink: Sink[object], ranges: Ranges, bytes_max: int, redirects_max: int
+) -> None:
+    for _ in range(redirects_max + 1):
+        try:
+            target = check_url(url, ranges, length_max=FETCH_URL_LENGTH_MAX)
+        except ForbiddenAddress as error:
+            raise FetchError(str(error), retryable=False) from None
+        async with session.get(target.url, allow_redirects=False) as answer:
+            location = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or location is None:
+                return await _copy(answer, sink, bytes_max)
+            answer.close()  # its body is of no interest
+        try:
+            url = urljoin(str(target.url), location)
+        except ValueError:
+            raise FetchError("The URL redirects to an address that is not valid.", retryable=False) from None
+    raise FetchError(f"The URL redirects more than {redirects_max} times.", retryable=False)
+
+
+async def _copy(answer: aiohttp.ClientResponse, sink: Sink[object], bytes_max: int) -> None:
+    status = answer.status
+    if status != 200:
+        raise FetchError(f"The URL answered with status {status}.", retryable=status >= 500 or status in _RETRYABLE)
+    # Compression was not asked for; a compressed answer could grow to any size when it is unpacked.
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise FetchError("The URL answered with a compressed body.", retryable=False)
+    too_large = FetchError(f"The file behind the URL is larger than {bytes_max:,} bytes.", retryable=False)
+    if (answer.content_length or 0) > bytes_max:
+        raise too_large
+    size = 0
+    async for data in answer.content.iter_any():
+        size += len(data)
+        if size > bytes_max:
+            raise too_large
+        await sink.write(data)
+
+
+def _explained(error: Exception) -> FetchError:
+    """What the client met, for a caller. The client's own text stays in `__cause__`: it names addresses."""
+    if isinstance(error, TimeoutError):
+        return FetchError("The URL did not answer in time.", retryable=True)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if isinstance(error.os_error, Refused):
+            return FetchError("The URL leads to an address that is not public.", retryable=False)
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return FetchError("The URL's host name could not be resolved.", retryable=True)
+        return FetchError("The URL's host could not be connected to.", retryable=True)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return FetchError("The URL's host has no valid certificate.", retryable=False)
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):
+        return FetchError("The connection to the URL's host broke before the file was complete.", retryable=True)
+    return FetchError("The URL's host did not answer in proper HTTP.", retryable=False)

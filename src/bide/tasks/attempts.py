@@ -1,0 +1,52 @@
+"""The table of attempts that are over: one row per submission of a task to a channel.
+
+An attempt is open while its channel stands in the task's `queue` row; it is written there before the
+upstream is asked, so a crash at any moment leaves a trace of what may have been paid for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bide.db import Database, Tx
+
+DETAIL_MAX = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One submission and how it ended: `succeeded`, `failed`, `unknown`, or `lost` (its worker died)."""
+
+    task_id: str
+    number: int
+    channel: str
+    upstream_id: str | None
+    asked_at: int
+    ended_at: int
+    outcome: str
+    code: str | None = None
+    status: int | None = None
+    detail: str | None = None
+
+
+async def add(tx: Tx, attempts: Sequence[Attempt]) -> None:
+    await tx.each(
+        "INSERT INTO attempts (task_id, number, channel, upstream_id, asked_at, ended_at, outcome, code, status,"
+        " detail) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+        [
+            (a.task_id, a.number, a.channel, a.upstream_id, a.asked_at, a.ended_at, a.outcome, a.code, a.status,
+             a.detail[:DETAIL_MAX].replace("\0", "") if a.detail else None)
+            for a in attempts
+        ],
+    )  # fmt: skip
+
+
+async def of_task(db: Database, task_id: str) -> list[Attempt]:
+    rows = await db.rows(
+        "SELECT task_id, number, channel, upstream_id, asked_at, ended_at, outcome, code, status, detail"
+        " FROM attempts WHERE task_id = $1 ORDER BY number", task_id,
+    )  # fmt: skip
+    return [Attempt(*row) for row in rows]
+
+
+async def delete(tx: Tx, task_ids: list[str]) -> None:
+    await tx.run("DELETE FROM attempts WHERE task_id = ANY($1)", task_ids)

@@ -1,0 +1,104 @@
+"""`retrieve` by trace id and `retrieve_batch`: which tasks match, newest first, and how many in all.
+
+A UUIDv7 begins with its time, so "newest first" is the order of ids, and a time window is a range of ids.
+Every filter has an index (a test explains each on both databases); a total without a time window is read
+from counters, so it costs the same in a large table.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bide.clock import uuid7
+from bide.db import Database
+
+NEWEST_MS = (1 << 48) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a caller looks for among its own tasks of one service. Empty means: not filtered by it."""
+
+    user_id: str
+    service: str
+    ids: tuple[str, ...] = ()
+    trace_ids: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    application_id: str = ""
+    created_at_min: int | None = None
+    """Milliseconds, inclusive."""
+    created_at_max: int | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the counters know the total."""
+        return not (self.ids or self.trace_ids or self.created_at_min is not None or self.created_at_max is not None)
+
+
+async def newest(db: Database, user_id: str, service: str, trace_id: str) -> str | None:
+    """The id of the caller's newest task with that trace id."""
+    row = await db.row(
+        "SELECT id FROM tasks WHERE user_id = $1 AND trace_id = $2 AND visible = 1 AND service = $3"
+        " ORDER BY id DESC LIMIT 1", user_id, trace_id, service,
+    )  # fmt: skip
+    return None if row is None else row[0]
+
+
+async def page(db: Database, wanted: Filter, offset: int, limit: int) -> list[str]:
+    """Ids of one page of matches, newest first."""
+    sql, args = page_query(wanted, offset, limit)
+    return [row[0] for row in await db.scan(sql, *args)]
+
+
+async def total(db: Database, wanted: Filter) -> int:
+    """How many tasks match."""
+    sql, args = total_query(wanted)
+    rows = await db.scan(sql, *args)
+    return int(rows[0][0])
+
+
+def page_query(wanted: Filter, offset: int, limit: int) -> tuple[str, list[Any]]:
+    args: list[Any] = []
+    branches = _branches(wanted, args)
+    reach = _add(args, offset + limit)
+    parts = [f"SELECT id FROM ({branch} ORDER BY id DESC LIMIT {reach}) AS b{i}" for i, branch in enumerate(branches)]
+    # UNION, not UNION ALL: a task named by its id and by its trace id is listed once.
+    return f"{' UNION '.join(parts)} ORDER BY id DESC LIMIT {_add(args, limit)} OFFSET {_add(args, offset)}", args
+
+
+def total_query(wanted: Filter) -> tuple[str, list[Any]]:
+    args: list[Any] = []
+    if not wanted.is_counted:
+        return f"SELECT count(*) FROM ({' UNION '.join(_branches(wanted, args))}) AS matches", args
+    where = f"user_id = {_add(args, wanted.user_id)} AND service = {_add(args, wanted.service)}"
+    if wanted.types:
+        where += f" AND type = ANY({_add(args, list(wanted.types))})"
+    if wanted.application_id:
+        where += f" AND application_id = {_add(args, wanted.application_id)}"
+    return f"SELECT coalesce(sum(n), 0) FROM task_counts WHERE {where}", args
+
+
+def _branches(wanted: Filter, args: list[Any]) -> list[str]:
+    """One query per type and per way to name tasks, so that each walks a single index in order."""
+    shared = f"user_id = {_add(args, wanted.user_id)} AND service = {_add(args, wanted.service)} AND visible = 1"
+    if wanted.application_id:
+        shared += f" AND application_id = {_add(args, wanted.application_id)}"
+    if wanted.created_at_min is not None:
+        shared += f" AND id >= {_add(args, uuid7(_clamp(wanted.created_at_min), 0))}"
+    if wanted.created_at_max is not None:
+        shared += f" AND id < {_add(args, uuid7(_clamp(wanted.created_at_max + 1), 0))}"
+    named = []
+    if wanted.ids:
+        named.append(f" AND id = ANY({_add(args, list(wanted.ids))})")
+    if wanted.trace_ids:
+        named.append(f" AND trace_id = ANY({_add(args, list(wanted.trace_ids))})")
+    typed = [f" AND type = {_add(args, name)}" for name in wanted.types]
+    return [f"SELECT id FROM tasks WHERE {shared}{name}{kind}" for name in named or [""] for kind in typed or [""]]
+
+
+def _clamp(at_ms: int) -> int:
+    return min(max(at_ms, 0), NEWEST_MS)
+
+
+def _add(args: list[Any], value: Any) -> str:
+    args.append(value)
+    return f"${len(args)}"
