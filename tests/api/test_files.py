@@ -224,7 +224,8 @@ def test_a_range_of_a_copy_that_is_not_this_one_gets_the_whole_file(served: Serv
     "path",
     [
         "", ".", "..", "../bide.db", "%2e%2e/bide.db", "..%2fbide.db", "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
-        "/etc/passwd", "//etc/passwd", f"2026-11-22/{TOKEN}.png", f"2026-11-22/{TOKEN}.png%00", f"2026-11-22/%00{TOKEN}.png",
+        "/etc/passwd", "//etc/passwd", f"2026-11-22/{TOKEN}.png",
+        f"2026-11-22/{TOKEN}.png%00", f"2026-11-22/%00{TOKEN}.png",
         f"2026-11-22/{TOKEN}.html", f"2026-11-22/..%5c{TOKEN}.png", f"tmp/{TOKEN}", "%ff%fe", "a" * 5000,
         f"2026-11-22/{TOKEN}.png/", f"2026-11-22/{TOKEN}.png%0a",
     ],
@@ -262,7 +263,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(served: Served) -> None:
 
 
 def test_many_readers_who_leave_in_the_middle_hurt_nobody(served: Served) -> None:
-    for _ in range(20):
+    for _ in range(8):
         with socket.create_connection(("127.0.0.1", served.port)) as leaving:
             leaving.sendall(f"GET /files/{served.names['huge']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert leaving.recv(1000)

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from tests.catalog.bodies import EDITS_REFUSED, EDITS_TAKEN, REFUSED, TAKEN
-from tests.contract import check_answer
 
 from bide.api.answers import encode
 from bide.api.openapi import document
@@ -15,6 +13,8 @@ from bide.catalog import shape
 from bide.catalog.load import Operation, load
 from bide.errors import ERRORS, BadRequest
 from bide.settings import Settings
+from tests.catalog.bodies import EDITS_REFUSED, EDITS_TAKEN, REFUSED, TAKEN
+from tests.contract import check_answer
 
 CATALOG = load()
 DOCUMENT = document(CATALOG, Settings(public_url="https://gateway.example.com/"), "1.2.3")
@@ -124,7 +124,8 @@ GOOD: list[tuple[str, str, int, dict[str, str], Any]] = [
     ("HEAD", "/files/2026-01-02/00112233445566778899aabbccddeeff.png", 200, {"content-type": "image/png"}, b""),
     ("GET", "/files/x/y", 404, {}, {"error": {"code": "not_found", "message": "m"}, "trace_id": TRACE}),
     ("GET", "/nothing", 404, {}, {"error": {"code": "no_api", "message": "m"}, "trace_id": TRACE}),
-    ("GET", "/openai/tasks", 404, {}, {"error": {"code": "no_api", "message": "m"}, "trace_id": TRACE}),
+    ("HEAD", "/healthz", 200, {}, b""),
+    ("GET", "/openai/tasks", 405, {}, {"error": {"code": "no_api", "message": "m"}, "trace_id": TRACE}),
     ("POST", "/openai/images/generations", 200, {"content-type": "text/event-stream; charset=utf-8"},
      b'event: image_generation.completed\ndata: {"type":"image_generation.completed","b64_json":"AA==",'
      b'"created_at":1,"size":"1x1","quality":"low","background":"auto","output_format":"png"}\n\ndata: [DONE]\n\n'),
@@ -160,7 +161,9 @@ BAD: list[tuple[str, str, int, dict[str, str], Any, str]] = [
      "event: /"),
     ("HEAD", "/files/a/b", 200, {}, b"x", "with a body"),
     ("GET", "/files/a/b", 200, {"content-type": "text/html"}, b"x", "content type"),
-    ("GET", "/nothing", 200, {}, {}, "not in the document"),
+    ("GET", "/nothing", 200, {}, {}, "not in the document: 404 is due"),
+    ("GET", "/openai/tasks", 200, {}, {}, "not in the document: 405 is due"),
+    ("HEAD", "/healthz", 200, {}, b"x", "with a body"),
     ("GET", "/nothing", 404, {}, {"detail": "Not Found"}, "'detail' was unexpected|required property"),
 ]  # fmt: skip
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.catalog.bodies import EDITS_REFUSED, EDITS_TAKEN, FORMS, FORMS_REFUSED, REFUSED, TAKEN, URL
 
 from bide.catalog.load import Operation, load
 from bide.errors import BadRequest
+from tests.catalog.bodies import EDITS_REFUSED, EDITS_TAKEN, FORMS, FORMS_REFUSED, REFUSED, TAKEN, URL
 
 CATALOG = load()
 GENERATE = CATALOG.by_path["/openai/images/generations"]

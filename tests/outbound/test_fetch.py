@@ -230,6 +230,62 @@ def test_the_whole_exchange_is_bounded(start: str) -> None:
     assert (str(error), error.retryable) == ("The URL did not answer in time.", True)
 
 
+# -- a channel's own host
+
+
+def _asked_of(location: str | None, allow: str) -> tuple[list[tuple[str, bool]], FetchError | None]:
+    """Copies `/first` from a channel's host, which redirects to `location` (`{other}` is another server there);
+    what was asked for, each with whether the channel's key came with it, and the error if there was one."""
+    asked: list[tuple[str, bool]] = []
+
+    async def inside() -> FetchError | None:
+        outbound = Outbound(Settings(callback_allow_private=allow))
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            path = head.split(" ")[1]
+            asked.append((path, "sk-secret" in head))
+            assert "Accept-Encoding: identity" in head
+            moved = f"302 Found\r\nLocation: {location.format(other=urls[1])}" if location else "200 OK"
+            head = moved if path == "/first" else "200 OK"
+            writer.write(f"HTTP/1.1 {head}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".encode())
+            writer.close()
+
+        servers = [await asyncio.start_server(connected, "127.0.0.1", 0) for _ in range(2)]
+        urls = [f"http://127.0.0.1:{one.sockets[0].getsockname()[1]}" for one in servers]
+        channel = outbound.channel_session(f"{urls[0]}/v1", "sk-secret", 60.0)
+        try:
+            await fetch(
+                outbound.fetches, f"{urls[0]}/first", Sink(), vouched=channel,
+                ranges=outbound.ranges, bytes_max=9, timeout_s=60.0,
+            )  # fmt: skip
+        except FetchError as error:
+            return error
+        finally:
+            for one in servers:
+                one.close()
+            await outbound.close()
+        return None
+
+    return asked, asyncio.run(inside())
+
+
+def test_a_channels_own_host_is_asked_with_its_key_even_on_a_private_address() -> None:
+    assert _asked_of(None, "") == ([("/first", True)], None)
+    assert _asked_of("/second", "") == ([("/first", True), ("/second", True)], None)
+
+
+def test_a_redirect_away_from_a_channels_host_is_judged() -> None:
+    asked, error = _asked_of("{other}/second", "")
+    assert asked == [("/first", True)]
+    assert error is not None
+    assert not error.retryable
+
+
+def test_a_redirect_away_from_a_channels_host_leaves_the_key_behind() -> None:
+    assert _asked_of("{other}/second", "127.0.0.1") == ([("/first", True), ("/second", False)], None)
+
+
 def test_what_the_sink_raises_passes_through_and_the_sink_is_aborted() -> None:
     sink = Sink(TooLarge("full"))
     with pytest.raises(TooLarge):

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import boto3
 import obstore
 import pytest
 from obstore.store import S3Store
@@ -73,3 +74,25 @@ def test_a_store_that_fails_says_so_with_an_os_error(tmp_path: Path, object_serv
         await storage.close()
 
     asyncio.run(main())
+
+
+def test_an_upload_that_is_cancelled_leaves_no_object_and_no_parts(tmp_path: Path, object_server: str) -> None:
+    async def main() -> None:
+        storage = open_storage(settings_of(tmp_path, object_server, "s3://results/cut"))
+        for wait_s in (0, 0.02, 0.05, 0.1):
+            sink = storage.sink(30_000_000)
+            await sink.write(PNG + bytes(22_000_000))
+            closing = asyncio.ensure_future(sink.close())
+            await asyncio.wait([closing], timeout=wait_s)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await sink.abort()
+        await storage.close()
+
+    asyncio.run(main())
+    client = boto3.client(
+        "s3", endpoint_url=object_server, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+    )
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="results")
+    client.close()
+    assert not [key for key in keys(object_server) if key.startswith("cut/")]

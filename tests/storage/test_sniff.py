@@ -65,7 +65,8 @@ REFUSED = [
     b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", b"<?xml version='1.0'?><svg/>", b"%PDF-1.7",
     b"\xef\xbb\xbf<html>", b"\xff\xfe<\0h\0t\0m\0l\0", b"\xfe\xff\0<\0h", archive(), b"\x1f\x8b\x08", b"{}",
     b"MZ\x90", b"\x7fELF", b"#!/bin/sh", b"RIFF\0\0\0\0AVI ", b"RIFF<html>", ebml(b"matroska"), ogg(b"fishead"),
-    box(b"heic", b"mif1"), box(b"mif1", b"heic"), box(b"xxxx", b"<scr"), b"<!--ftypisom<script>", b"ID3<script>alert(1)", b"II*\0", b"BM",
+    box(b"heic", b"mif1"), box(b"mif1", b"heic"), box(b"xxxx", b"<scr"), b"<!--ftypisom<script>",
+    b"ID3<script>alert(1)", b"II*\0", b"BM",
     b"\xff\xe2\xf0\0", b"\xff\xff\xff\xff", b"\0\0\1\0", b"wOFF", b"GIF", bytes(600),
 ]  # fmt: skip
 

@@ -270,11 +270,11 @@ def _gateway_paths() -> dict[str, Any]:
         "/readyz": {
             "get": _get(
                 "readyz", "The process can answer", _json(_status("ready")),
-                {"503": {"$ref": "#/components/responses/error_503"}},
+                (500, 503),
             )
         },
         "/metrics": {
-            "get": _get("metrics", "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}})
+            "get": _get("metrics", "Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, (500,))
         },
         "/openapi.json": {
             "get": _get("openapi", "This document", _json({"type": "object", "required": ["openapi", "paths"]}))
@@ -290,9 +290,7 @@ def _json(schema: Schema) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _get(
-    name: str, summary: str, content: dict[str, Any], others: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _get(name: str, summary: str, content: dict[str, Any], errors: tuple[int, ...] = ()) -> dict[str, Any]:
     return {
         "operationId": name,
         "tags": ["gateway"],
@@ -300,7 +298,7 @@ def _get(
         "security": [],
         "responses": {
             "200": {"description": summary, "headers": _header_refs("x-trace-id"), "content": content},
-            **(others or {}),
+            **{str(status): {"$ref": f"#/components/responses/error_{status}"} for status in errors},
         },
     }
 

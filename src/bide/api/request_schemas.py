@@ -77,7 +77,7 @@ def _typed(field: Field, *, form: bool) -> Schema:
            "pattern": catalog_fields.URL_PATTERN}  # fmt: skip
     match field.type:
         case "string":
-            return {"type": "string", **_bounds(field)}
+            return _text(field)
         case "size":
             return {"type": "string", **(_bounds(field) if field.enum else {"pattern": sizes.PATTERN})}
         case "integer" | "number" | "boolean" | "object":
@@ -87,7 +87,7 @@ def _typed(field: Field, *, form: bool) -> Schema:
         case "file":
             return dict(BINARY)
         case "strings":
-            item = {"type": "string", **_bounds(Bounds(length_min=field.length_min, length_max=field.length_max))}
+            item = _text(Bounds(length_min=field.length_min, length_max=field.length_max))
             return {"type": "array", "items": item, **_counts(field)}
         case "array":
             return {"type": "array", **_counts(field)}
@@ -109,6 +109,12 @@ def _bounds(bounds: Bounds) -> Schema:
     if bounds.plain:
         schema["pattern"] = catalog_fields.PLAIN_PATTERN
     return schema
+
+
+def _text(bounds: Bounds) -> Schema:
+    """A text: what nothing else bounds must still be free of NUL."""
+    schema = _bounds(bounds)
+    return {"type": "string", **({} if {"enum", "pattern"} & set(schema) else {"pattern": "^[^\\u0000]*$"}), **schema}
 
 
 def _counts(bounds: Bounds) -> Schema:
@@ -163,12 +169,12 @@ def _when(operation: Operation, when: Mapping[str, tuple[str, ...]]) -> Schema:
         elif field.type in ("integer", "number"):
             test = {"enum": [float(glob) if "." in glob else int(glob) for glob in globs]}
         default = field.default
-        met = default is not None and _text(default) in globs
+        met = default is not None and _written(default) in globs
         properties[name] = test if met else {"not": {"type": "null"}, **test}
         if not met:
             required.append(name)
     return {"properties": properties, **({"required": required} if required else {})}
 
 
-def _text(value: Any) -> str:
+def _written(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

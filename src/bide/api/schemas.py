@@ -174,40 +174,52 @@ def task(operations: list[Operation]) -> Schema:
     return schema
 
 
+_TEXT_MAX = 256
+_OFFSET_MAX = 10_000_000
+
+
+def _text(description: str) -> Schema:
+    return {"type": ["string", "null"], "maxLength": _TEXT_MAX, "description": description}
+
+
 def retrieve() -> Schema:
-    """Body of `retrieve`. An empty string counts as left out; `trace_id` wins over `id`."""
+    """Body of `retrieve`. An empty text or null counts as left out; `trace_id` wins over `id`."""
     keys = ("id", "task_id", "trace_id")
     return {
         "type": "object",
         "properties": {
-            "action": {"type": "string", "enum": ["retrieve"], "default": "retrieve"},
-            "id": {"type": "string", "description": "The `task_id` of the submit answer."},
-            "task_id": {"type": "string", "description": "Another spelling of `id`."},
-            "trace_id": {"type": "string", "description": "The caller's own name; the newest task with it is found."},
+            "action": {"enum": ["retrieve", "", None], "default": "retrieve"},
+            "id": _text("The `task_id` of the submit answer."),
+            "task_id": _text("Another spelling of `id`."),
+            "trace_id": _text("The caller's own name; the newest task with it is found, and it wins over `id`."),
         },
-        "anyOf": [{"required": [name], "properties": {name: {"minLength": 1}}} for name in keys],
+        "anyOf": [{"required": [name], "properties": {name: {"type": "string", "minLength": 1}}} for name in keys],
     }
 
 
 def retrieve_batch(limit_max: int) -> Schema:
     """Body of `retrieve_batch`. All filters must match; of `ids` and `trace_ids`, either."""
-    names = {"type": "array", "items": {"type": "string"}, "maxItems": limit_max}
+    names = {
+        "type": ["array", "null"], "maxItems": limit_max, "items": {"type": "string", "maxLength": _TEXT_MAX},
+    }  # fmt: skip
+    seconds = {"type": ["number", "null"], "minimum": -1e12, "maximum": 1e12,
+               "description": "Unix time in seconds, inclusive."}  # fmt: skip
     return {
         "type": "object",
         "required": ["action"],
         "properties": {
-            "action": {"type": "string", "enum": ["retrieve_batch"]},
+            "action": {"const": "retrieve_batch"},
             "ids": names,
             "trace_ids": names,
-            "application_id": {"type": "string"},
-            "user_id": {"type": "string"},
-            "type": {"type": "string", "description": "A task type, or a group of them such as `images`."},
-            "offset": {"type": "integer", "minimum": 0, "maximum": 1_000_000, "default": 0},
+            "application_id": _text("Tasks of this application."),
+            "user_id": _text("The caller's own; nobody else's tasks are shown."),
+            "type": _text("A task type, or a group of them such as `images`."),
+            "offset": {"type": ["integer", "null"], "minimum": 0, "maximum": _OFFSET_MAX, "default": 0},
             "limit": {
-                "type": "integer", "minimum": 1, "maximum": limit_max, "default": 12,
+                "type": ["integer", "null"], "minimum": 1, "maximum": limit_max, "default": 12,
                 "description": "Left out: 12, or as many as ids are named.",
             },
-            "created_at_min": {"type": "number", "description": "Unix time in seconds, inclusive."},
-            "created_at_max": {"type": "number", "description": "Unix time in seconds, inclusive."},
+            "created_at_min": seconds,
+            "created_at_max": seconds,
         },
     }  # fmt: skip

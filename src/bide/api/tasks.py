@@ -23,9 +23,10 @@ async def answer(
     """Answers one request. Errors are raised."""
     settings = gateway.settings
     body = parse_body(await read_body(receive, headers, settings.json_bytes_max), settings.json_depth_max)
-    action = body.get("action") or "retrieve"
+    action = _text(body, "action") or "retrieve"
     if action == "retrieve":
-        task_id, by_trace = _text(body, "id") or _text(body, "task_id"), _text(body, "trace_id")
+        task_id, alias, by_trace = _text(body, "id"), _text(body, "task_id"), _text(body, "trace_id")
+        task_id = task_id or alias
         if not task_id and not by_trace:
             raise BadRequest("`id` or `trace_id` is missing: name the task.")
         found = await retrieve(gateway, documents, user_id, service.name, task_id, by_trace)

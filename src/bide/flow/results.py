@@ -17,15 +17,12 @@ from bide.catalog import shape
 from bide.catalog.load import Operation
 from bide.channels.load import Channel
 from bide.gateway import Gateway
-from bide.outbound.address import Ranges
 from bide.outbound.fetch import FetchError, fetch
 from bide.providers.base import Asset, Failed, FileTooLarge, NotMedia, Sink, Stored, Succeeded
 from bide.tasks.store import Task
 
 COPY_S = 120.0
 COPY_TRIES = 3
-_VOUCHED = Ranges(everything=True)
-
 FILES = "/files/"
 SPOOL = "spool/"
 
@@ -94,12 +91,13 @@ async def copy(gateway: Gateway, channel: Channel, done: Succeeded, files: Files
 
 async def _copy(gateway: Gateway, channel: Channel, url: str, files: Files) -> Stored | Failed:
     """The operator vouches for the channel's own host; any other address passes the guard."""
-    session = channel.http if channel.is_at(url) else gateway.outbound.fetches
-    ranges = _VOUCHED if channel.is_at(url) else gateway.outbound.ranges
+    vouched = channel.http if channel.is_at(url) else None
     for left in reversed(range(COPY_TRIES)):
         try:
-            return await fetch(session, url, files.sink(), ranges=ranges, timeout_s=COPY_S,
-                               bytes_max=gateway.settings.file_bytes_max)  # fmt: skip
+            return await fetch(
+                gateway.outbound.fetches, url, files.sink(), ranges=gateway.outbound.ranges, vouched=vouched,
+                timeout_s=COPY_S, bytes_max=gateway.settings.file_bytes_max,
+            )  # fmt: skip
         except FetchError as error:
             if not (left and error.retryable):
                 return Failed("api_error", "The upstream's result could not be fetched.", detail=str(error))

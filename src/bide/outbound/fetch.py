@@ -5,10 +5,12 @@ each redirect is judged again and followed by hand, and size and time are bounde
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 from urllib.parse import urljoin
 
 import aiohttp
+from yarl import URL
 
 from bide.outbound.address import ForbiddenAddress, Ranges, check_url
 from bide.outbound.client import Refused
@@ -16,6 +18,8 @@ from bide.outbound.client import Refused
 FETCH_URL_LENGTH_MAX = 8192
 """Characters of a URL that is fetched: signed addresses of upstreams are longer than what callers may send."""
 
+_EVERYTHING = Ranges(everything=True)
+_HEADERS = {"Accept-Encoding": "identity"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _RETRYABLE = frozenset({408, 425, 429})
 
@@ -42,16 +46,20 @@ class FetchError(Exception):
 async def fetch(
     session: aiohttp.ClientSession, url: str, sink: Sink[Stored], *,
     ranges: Ranges, bytes_max: int, timeout_s: float, redirects_max: int = 3,
+    vouched: aiohttp.ClientSession | None = None,
 ) -> Stored:  # fmt: skip
     """GET `url` on a guarded session and write the body to `sink`; the sink's `close` is the answer.
 
-    `timeout_s` bounds the whole exchange with all redirects. Raises `FetchError`; what the sink raises passes
-    through. The sink is aborted on any failure and on cancellation.
+    `timeout_s` bounds the whole exchange with all redirects. `vouched` is the session of a channel whose own
+    host `url` is at (the caller has made sure of that): it is used, with its key and without judging the
+    address, as long as redirects stay at the origin of `url`; elsewhere the guarded session goes on.
+    Raises `FetchError`; what the sink raises passes through. The sink is aborted on any failure and on
+    cancellation.
     """
     try:
         try:
             async with asyncio.timeout(timeout_s):
-                await _follow(session, url, sink, ranges, bytes_max, redirects_max)
+                await _follow(_Route(session, ranges, vouched), url, sink, bytes_max, redirects_max)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _explained(error) from error
         return await sink.close()
@@ -60,21 +68,39 @@ async def fetch(
         raise
 
 
-async def _follow(
-    session: aiohttp.ClientSession, url: str, sink: Sink[object], ranges: Ranges, bytes_max: int, redirects_max: int
-) -> None:
-    for _ in range(redirects_max + 1):
+@dataclass(slots=True)
+class _Route:
+    """By which session the next URL is asked."""
+
+    guarded: aiohttp.ClientSession
+    ranges: Ranges
+    vouched: aiohttp.ClientSession | None
+    origin: URL | None = None
+    """Of the first URL, where that is vouched for."""
+
+    def next(self, url: str) -> tuple[aiohttp.ClientSession, URL]:
+        """Raises `FetchError` if the URL may not be asked."""
         try:
-            target = check_url(url, ranges, length_max=FETCH_URL_LENGTH_MAX)
+            if self.vouched is not None:
+                target = check_url(url, _EVERYTHING, length_max=FETCH_URL_LENGTH_MAX)
+                self.origin = self.origin or target.url.origin()
+                if target.url.origin() == self.origin:
+                    return self.vouched, target.url
+            return self.guarded, check_url(url, self.ranges, length_max=FETCH_URL_LENGTH_MAX).url
         except ForbiddenAddress as error:
             raise FetchError(str(error), retryable=False) from None
-        async with session.get(target.url, allow_redirects=False) as answer:
+
+
+async def _follow(route: _Route, url: str, sink: Sink[object], bytes_max: int, redirects_max: int) -> None:
+    for _ in range(redirects_max + 1):
+        session, target = route.next(url)
+        async with session.get(target, allow_redirects=False, headers=_HEADERS) as answer:
             location = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or location is None:
                 return await _copy(answer, sink, bytes_max)
             answer.close()  # its body is of no interest
         try:
-            url = urljoin(str(target.url), location)
+            url = urljoin(str(target), location)
         except ValueError:
             raise FetchError("The URL redirects to an address that is not valid.", retryable=False) from None
     raise FetchError(f"The URL redirects more than {redirects_max} times.", retryable=False)

@@ -21,7 +21,7 @@ from bide.clock import Clock
 from bide.providers.base import Stored
 from bide.settings import Settings, SettingsError
 from bide.storage.base import Opened, is_name, new_name, type_of
-from bide.storage.intake import BLOCK
+from bide.storage.intake import BLOCK, Hops
 from bide.storage.spool import Spool, SpoolSink
 
 _PART = 5 * 1024 * 1024
@@ -78,10 +78,9 @@ class S3Storage:
             start += len(data)
             yield data
 
-    async def _put(self, taken: Stored, name: str) -> None:
-        attributes = {"Content-Type": taken.content_type}
-        chunks = self._spool.chunks(taken.name, size=BLOCK)
-        if taken.size <= _PART:
+    async def _put(self, name: str, content_type: str, size: int, chunks: AsyncGenerator[bytes, None]) -> None:
+        attributes = {"Content-Type": content_type}
+        if size <= _PART:
             async with self._small:
                 whole = b"".join([chunk async for chunk in chunks])
                 with _failures():
@@ -101,7 +100,9 @@ class S3Sink:
         self._storage = storage
         self._spooled = spooled
         self._private = private
+        self._hops = Hops()
         self._name: str | None = None
+        self._is_cut = False
 
     async def write(self, data: bytes) -> None:
         await self._spooled.write(data)
@@ -109,20 +110,32 @@ class S3Sink:
     async def close(self) -> Stored:
         taken = await self._spooled.close()
         self._name = new_name(self._storage._clock, taken.content_type, private=self._private)
-        try:
-            await self._storage._put(taken, self._name)
-        finally:
-            self._storage._spool.drop(taken.name)
+        await self._hops.wait(asyncio.ensure_future(self._upload(taken, self._name)))
         name, self._name = self._name, None
         return Stored(name, taken.size, taken.content_type)
 
     async def abort(self) -> None:
-        """An upload that was cut off may have arrived all the same: then it is removed."""
+        """An upload whose `close` was cancelled is stopped; if it had arrived already, it is removed."""
+        self._is_cut = True
+        await self._hops.settled()
         await self._spooled.abort()
         if self._name is not None:
             name, self._name = self._name, None
             with suppress(OSError):
                 await self._storage.delete([name])
+
+    async def _upload(self, taken: Stored, name: str) -> None:
+        try:
+            await self._storage._put(name, taken.content_type, taken.size, self._chunks(taken.name))
+        finally:
+            self._storage._spool.drop(taken.name)
+
+    async def _chunks(self, name: str) -> AsyncGenerator[bytes, None]:
+        """obstore removes the parts it has sent when its source fails, but not when it is cancelled itself."""
+        async for chunk in self._storage._spool.chunks(name, size=BLOCK):
+            if self._is_cut:
+                raise OSError("The upload was given up.")
+            yield chunk
 
 
 @contextmanager
