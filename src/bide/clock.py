@@ -9,9 +9,6 @@ import random
 import secrets
 import time
 
-_UUID7_FIXED = 0x7000_8000_0000_0000_0000
-_UUID7_RANDOM = 0x0FFF_3FFF_FFFF_FFFF_FFFF
-
 
 class Clock:
     """The real clock."""
@@ -41,16 +38,16 @@ class Clock:
 
     def new_id(self, at_ms: int) -> str:
         """A UUIDv7 (RFC 9562) whose time is `at_ms`: rows are appended in the order of their ids."""
-        return uuid7(at_ms, random.getrandbits(80))
+        return uuid7(at_ms, random.getrandbits(74))
 
 
 def uuid7(at_ms: int, chance: int) -> str:
-    """The UUIDv7 of a time in milliseconds and 80 bits of chance (74 of them are used).
+    """The UUIDv7 of a time in milliseconds and 74 bits of chance.
 
     `uuid7(t, 0)` is the smallest id of that millisecond, so a time window is a range of ids.
     """
-    digits = f"{(at_ms << 80) | _UUID7_FIXED | (chance & _UUID7_RANDOM):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    version, variant = 0x7000 | chance >> 62 & 0x0FFF, 0x8000 | chance >> 48 & 0x3FFF
+    return f"{at_ms >> 16:08x}-{at_ms & 0xFFFF:04x}-{version:04x}-{variant:04x}-{chance & 0xFFFF_FFFF_FFFF:012x}"
 
 
 def storage_id(task_id: str) -> str:

@@ -42,7 +42,17 @@ async def caller(db: Database, token: str) -> Caller | None:
 
 
 async def bootstrap(tx: Tx, clock: Clock, token: str) -> bool:
-    """The first user, application and credential. Answers False when there is an owner already.
+    """The first user, application and credential. Answers False when there is an owner already."""
+    if not await ensure_owner(tx, clock):
+        return False
+    row = await default_application(tx)
+    if row is not None:
+        await add_credential(tx, clock, row[0], row[1], "default", token)
+    return True
+
+
+async def ensure_owner(tx: Tx, clock: Clock) -> bool:
+    """The first user with an application, without a credential. Answers False when there is an owner already.
 
     Several nodes may start at once: the unique name of the owner lets one of them win.
     """
@@ -57,7 +67,6 @@ async def bootstrap(tx: Tx, clock: Clock, token: str) -> bool:
         "INSERT INTO applications (id, user_id, name, scope, created_at) VALUES ($1, $2, 'default', 'Global', $3)",
         application_id, user_id, now,
     )  # fmt: skip
-    await add_credential(tx, clock, application_id, user_id, "default", token)
     return True
 
 
@@ -93,14 +102,14 @@ async def add_credential(
     return credential_id
 
 
-async def revoke(tx: Tx, at_ms: int, id_or_token: str) -> bool:
-    """Revokes a credential named by its id or by its token. False when there is none, or no longer."""
-    return bool(
-        await tx.run(
-            "UPDATE credentials SET revoked_at = $1 WHERE (id = $2 OR token_hash = $3) AND revoked_at IS NULL",
-            at_ms, id_or_token, hashed(id_or_token),
-        )
+async def revoke(tx: Tx, at_ms: int, id_or_token: str) -> str | None:
+    """Revokes a credential named by its id or by its token, and answers its id. None when there is none, or no
+    longer."""
+    rows = await tx.rows(
+        "UPDATE credentials SET revoked_at = $1 WHERE (id = $2 OR token_hash = $3) AND revoked_at IS NULL"
+        " RETURNING id", at_ms, id_or_token, hashed(id_or_token),
     )  # fmt: skip
+    return rows[0][0] if rows else None
 
 
 async def credentials(db: Database) -> list[Row]:

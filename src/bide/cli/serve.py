@@ -62,7 +62,7 @@ def worker(processes: int | None) -> None:
 
 
 def _inherited() -> str | None:
-    """`number:file descriptor`, in a process that a supervisor of ours started."""
+    """`number:file descriptor:its parent`, in a process that a supervisor of ours started."""
     return os.environ.get("BIDE_CHILD")
 
 
@@ -74,8 +74,8 @@ def _start(role: str, settings: Settings, listener: socket.socket | None) -> Non
         sys.exit(_supervise(role, settings, listener))
     first = True
     if child is not None:
-        _die_with_parent()
-        number, _, descriptor = child.partition(":")
+        number, descriptor, parent = child.split(":")
+        _die_with_parent(int(parent))
         first = number == "0"
         if descriptor:
             listener = socket.socket(fileno=int(descriptor))
@@ -148,7 +148,7 @@ def _spawn(
     if listener is not None:
         arguments += ["--host", settings.host, "--port", str(settings.port)]
     return subprocess.Popen(
-        arguments, env=environment | {"BIDE_CHILD": f"{number}:{descriptor}"},
+        arguments, env=environment | {"BIDE_CHILD": f"{number}:{descriptor}:{os.getpid()}"},
         pass_fds=() if listener is None else (listener.fileno(),),
     )  # fmt: skip
 
@@ -168,12 +168,15 @@ def _on_signals(children: list["subprocess.Popen[bytes]"]) -> list[int]:
     return ending
 
 
-def _die_with_parent() -> None:
-    """A supervisor that is killed takes its processes with it; else they would go on with its socket."""
+def _die_with_parent(parent: int) -> None:
+    """A supervisor that is killed takes its processes with it; else they would go on with its socket.
+
+    In a container the supervisor is often process 1, so its number says nothing but whether it is still there.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() == 1:
-            sys.exit("the supervisor is gone")
+    if os.getppid() != parent:
+        sys.exit("the supervisor is gone")
 
 
 def _raise_file_limit() -> None:

@@ -68,6 +68,8 @@ Batch = Callable[[Tx, list[Item]], Awaitable[Sequence[Result | BaseException]]]
 
 class Database(Protocol):
     dialect: str
+    errors: tuple[type[Exception], ...]
+    """What the driver raises by itself. A command ends with it in a sentence; anywhere else it is a defect."""
 
     async def rows(self, sql: str, *args: Any) -> list[Row]: ...
     async def row(self, sql: str, *args: Any) -> Row | None: ...

@@ -65,6 +65,7 @@ class _Tx:
 
 class Postgres:
     dialect = "postgres"
+    errors: tuple[type[Exception], ...] = (*GONE, asyncpg.PostgresError)
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -89,6 +89,7 @@ class _Tx:
 
 class SQLite:
     dialect = "sqlite"
+    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -48,6 +48,7 @@ class Watch:
     """Files live only until the answer was sent: the caller gets their bytes, and nobody can ask again."""
 
 
+NOT_KNOWN = frozenset({"unknown", "lost"})
 LOST = Unknown("A worker ended while it waited for the upstream; the outcome is not known.")
 
 
@@ -67,6 +68,8 @@ class _Run:
     fresh: bool
     """The open attempt was opened by this worker just now, and has not been asked yet."""
     tried: set[str] = field(default_factory=set)
+    again: str | None = None
+    """The channel of an attempt whose outcome is not known: only the same upstream can know our id."""
     files: results.Files | None = None
     inputs: tuple[Input, ...] | None = None
 
@@ -108,7 +111,9 @@ async def _run(gateway: Gateway, work: Work, watch: Watch | None, fresh: bool) -
         return await _end(gateway, failure(work, "bad_request", gone))
     run = _Run(gateway, work, operation, values, watch, fresh)
     if work.attempts and not fresh:
-        run.tried = {one.channel for one in await attempts.of_task(gateway.db, work.task.id)}
+        past = await attempts.of_task(gateway.db, work.task.id)
+        run.tried = {one.channel for one in past}
+        run.again = past[-1].channel if past and past[-1].outcome in NOT_KNOWN else None
     try:
         while True:
             step = await _step(run)
@@ -166,12 +171,19 @@ async def _outcome(run: _Run) -> Outcome:
         run.inputs = prepared
     if work.channel is not None:
         return await _submit(run, _channel(run))
-    channel = run.gateway.channels.choose(run.operation.capability, run.values["model"], run.tried)
+    channel = _choose(run)
     if channel is None:
         return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
     async with channel.slot():
         await _open_attempt(run, channel)
         return await _submit(run, channel)
+
+
+def _choose(run: _Run) -> Channel | None:
+    """Whom to ask: after an unknown outcome the same channel, else one that was not tried, else any."""
+    channels, capability, model = run.gateway.channels, run.operation.capability, run.values["model"]
+    same = channels.named(run.again) if run.again else None
+    return same or channels.choose(capability, model, run.tried) or channels.choose(capability, model)
 
 
 def _remaining(run: _Run) -> float:
@@ -263,6 +275,7 @@ async def _failed(run: _Run, failed: Failed) -> Ending | _Next:
     attempt = _attempt(run, "failed", failed.code, failed.status, failed.detail or failed.message)
     if attempt is not None and failed.scope == "channel":
         run.tried.add(attempt.channel)
+        run.again = None
         _channel(run).rest(gateway.clock.monotonic() + failed.cool_s)
     if work.attempts < gateway.settings.attempts_max and run.left_s > 0:
         if attempt is not None and failed.scope == "channel" and _has_another(run):
@@ -289,6 +302,7 @@ async def _unknown(run: _Run, unknown: Unknown) -> Ending | _Next:
     if work.attempts >= gateway.settings.attempts_max:
         return await _end(gateway, failure(work, "api_error", unknown.message, attempt))
     await _close_attempt(run, attempt)
+    run.again = channel.name
     return _Next.AGAIN
 
 
