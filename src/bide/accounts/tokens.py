@@ -14,6 +14,12 @@ SHORTEST = 16
 LONGEST = 256
 
 
+def is_token(text: str) -> bool:
+    """Whether an operator may choose this as a token: long enough, sendable in a header, not a management token."""
+    fits = SHORTEST <= len(text) <= LONGEST and text.isascii() and text.isprintable() and " " not in text
+    return fits and not text.startswith(PLATFORM_PREFIX)
+
+
 def hashed(token: str) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

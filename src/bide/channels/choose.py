@@ -21,19 +21,19 @@ class Candidate:
     rests_until: float = 0.0
 
 
-def able(candidates: Sequence[Candidate], capability: str, model: str) -> list[Candidate]:
-    """Those that can answer at all."""
-    return [
-        one for one in candidates
-        if capability in one.capabilities and (not one.models or any(fnmatchcase(model, glob) for glob in one.models))
-    ]  # fmt: skip
+def accepts(capabilities: frozenset[str], models: tuple[str, ...], capability: str, model: str) -> bool:
+    """Whether a channel with these capabilities and patterns of models could answer at all."""
+    return capability in capabilities and (not models or any(fnmatchcase(model, glob) for glob in models))
 
 
 def choose(
     candidates: Sequence[Candidate], capability: str, model: str, *, tried: Collection[str], now: float, chance: float
 ) -> str | None:
     """The name of a channel that was not tried yet, or None. `chance` is in [0, 1)."""
-    left = [one for one in able(candidates, capability, model) if one.name not in tried]
+    left = [
+        one for one in candidates
+        if one.name not in tried and accepts(one.capabilities, one.models, capability, model)
+    ]  # fmt: skip
     awake = [one for one in left if one.rests_until <= now]
     return _draw(awake, chance) if awake else _soonest(left)
 

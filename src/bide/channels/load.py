@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from bide.channels.choose import Candidate, able, choose
+from bide.channels.choose import Candidate, accepts, choose
 from bide.clock import Clock
 from bide.errors import NotImplementedHere
 from bide.outbound.client import Outbound
@@ -64,9 +64,6 @@ class Channels:
     def named(self, name: str) -> Channel | None:
         return self._by_name.get(name)
 
-    def can(self, capability: str, model: str) -> bool:
-        return bool(able(self._candidates(), capability, model))
-
     def choose(self, capability: str, model: str, tried: Collection[str] = ()) -> Channel | None:
         """A channel for one attempt, not one of `tried`; None when none is left."""
         if len(self._by_name) == 1 and not tried:
@@ -79,7 +76,8 @@ class Channels:
 
     def require(self, capability: str, model: str) -> None:
         """Raises `NotImplementedHere` when no channel could ever answer."""
-        if not self.can(capability, model):
+        every = self._by_name.values()
+        if not any(accepts(one.capabilities, one.settings.models, capability, model) for one in every):
             raise NotImplementedHere(f"No channel of this gateway offers {capability} with the model {model!r}.")
 
     def _candidates(self) -> list[Candidate]:

@@ -1,16 +1,56 @@
-"""The command line: one file per group of commands."""
+"""The command line: one file per group of commands, loaded when it is asked for.
+
+A process that serves needs a web server and an HTTP client, `bide settings` needs neither; loading both would
+make every small command wait for them.
+"""
+
+import io
+import sys
+from collections import UserDict
+from importlib import import_module
 
 import click
 
 from bide import __version__
-from bide.cli.serve import api, serve, worker
+
+COMMANDS = {
+    "serve": "bide.cli.serve",
+    "api": "bide.cli.serve",
+    "worker": "bide.cli.serve",
+    "demo": "bide.cli.demo",
+    "credential": "bide.cli.credential",
+    "task": "bide.cli.task",
+    "settings": "bide.cli.settings",
+    "db": "bide.cli.db",
+}
+"""Each command and the module that has it under the same name, in the order of the help."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Loaded(UserDict[str, click.Command]):
+    """The commands by name; a module is loaded when its command is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: click.Command = getattr(import_module(COMMANDS[name]), name)
+        return command
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # not sorted: what is asked for first stands first
+
+
+@click.group(cls=_Group, commands=_Loaded(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bide")
 def main() -> None:
-    """A self-hosted gateway for generative media."""
+    """A self-hosted gateway for generative media.
 
-
-for _command in (serve, api, worker):
-    main.add_command(_command)
+    'bide serve' runs it, 'bide demo' shows it. Settings come from bide.toml and from BIDE_... variables:
+    'bide settings' prints them all.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a character the terminal does not have is no failure

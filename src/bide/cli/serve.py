@@ -15,12 +15,13 @@ from typing import Any
 import click
 
 from bide.accounts import store as accounts
+from bide.accounts.tokens import LONGEST, SHORTEST, is_token
 from bide.app import Worker, listen, open_gateway, run_server, run_worker
 from bide.cli.shared import one_sentence, run, settings_of
 from bide.db import write_one
 from bide.gateway import Gateway
 from bide.log import configure, log
-from bide.settings import Settings
+from bide.settings import Settings, SettingsError
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -84,7 +85,7 @@ def _start(role: str, settings: Settings, listener: socket.socket | None) -> Non
 
 async def _serve(role: str, settings: Settings, listener: socket.socket | None, *, first: bool) -> None:
     async with open_gateway(settings) as gateway:
-        token = await _bootstrap(gateway) if first else None
+        token = await _bootstrap(gateway) if first and listener is not None else None
         if listener is None:
             await run_worker(gateway, lambda: log.info("worker is ready"))
             return
@@ -101,6 +102,8 @@ async def _serve(role: str, settings: Settings, listener: socket.socket | None, 
 async def _bootstrap(gateway: Gateway) -> str | None:
     """The first start makes an owner with a credential. Answers a token that was made at random, to be shown."""
     fixed = gateway.settings.bootstrap_token
+    if fixed and not is_token(fixed):
+        raise SettingsError(f"BIDE_BOOTSTRAP_TOKEN: a token has {SHORTEST} to {LONGEST} letters, digits or signs")
     token = fixed or gateway.clock.token()
     made = await write_one(gateway.db, lambda tx: accounts.bootstrap(tx, gateway.clock, token))
     if fixed and not made:
@@ -122,8 +125,16 @@ def _show_token(token: str, url: str) -> None:
 # -- several processes
 
 
+async def _prepare(settings: Settings) -> str | None:
+    """What is done, or refused, once and before any of the processes answers. The token to be shown, if any."""
+    async with open_gateway(settings) as gateway:
+        return await _bootstrap(gateway)
+
+
 def _supervise(role: str, settings: Settings, listener: socket.socket | None) -> int:
     """Starts the processes and starts one again that died; ends them when it is told to end."""
+    if listener is not None and (token := run(_prepare(settings))):
+        _show_token(token, f"http://{settings.host}:{listener.getsockname()[1]}")
     environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="bide-metrics-") as metrics:
         environment["PROMETHEUS_MULTIPROC_DIR"] = metrics

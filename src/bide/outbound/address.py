@@ -15,6 +15,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from urllib.parse import quote, unquote
 
@@ -184,9 +185,7 @@ def embedded(address: IPv6Address) -> tuple[IPv4Address, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that was read and judged. `url` is rebuilt from the parts that were judged, so no other reader
-    of the same text can find another host in it. Path and query are the caller's: what may stand in a URL is
-    left as it came (a signed query stays valid), what may not is percent-encoded, the fragment is dropped."""
+    """A URL that was read and judged."""
 
     scheme: str
     host: str
@@ -194,7 +193,19 @@ class Target:
     port: int
     address: Address | None
     """The host, where it is an address in any spelling; None for a name, which is judged when it resolves."""
-    url: URL
+    path: str
+    query: str | None
+
+    @property
+    def url(self) -> URL:
+        """The URL rebuilt from the parts that were judged, so no other reader of the same text can find another
+        host in it. Path and query are the caller's: what may stand in a URL is left as it came (a signed query
+        stays valid), what may not is percent-encoded, the fragment is dropped."""
+        text = f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}"
+        text += "" if self.port == _PORTS[self.scheme] else f":{self.port}"
+        text += quote(self.path or "/", safe=_KEPT)
+        text += f"?{quote(self.query, safe=_KEPT)}" if self.query else ""
+        return URL(text, encoded=True)
 
 
 def check_url(url: str, ranges: Ranges = PUBLIC_ONLY, *, length_max: int = URL_LENGTH_MAX) -> Target:
@@ -206,7 +217,16 @@ def check_url(url: str, ranges: Ranges = PUBLIC_ONLY, *, length_max: int = URL_L
     parts = _URL.fullmatch(url)
     if parts is None:
         raise ForbiddenAddress("The URL is not an absolute http or https URL.")
-    scheme, authority, path, query = parts[1].lower(), parts[2], parts[3], parts[4]
+    scheme = parts[1].lower()
+    host, port, address = _judged(scheme, parts[2], ranges)
+    return Target(scheme, host, port, address, parts[3], parts[4])
+
+
+@lru_cache(maxsize=4096)
+def _judged(scheme: str, authority: str, ranges: Ranges) -> tuple[str, int, Address | None]:
+    """Host, port and address of an authority that may be connected to, as far as its text tells; else it raises.
+
+    Remembered, because the same few receivers are named by every submit."""
     if "@" in authority:
         raise ForbiddenAddress("The URL contains a user name or password.")
     host_port = _AUTHORITY.fullmatch(authority)
@@ -219,10 +239,7 @@ def check_url(url: str, ranges: Ranges = PUBLIC_ONLY, *, length_max: int = URL_L
     address, host = _read_host(host_port[1], host_port[2])
     if not (_name_permitted(host, ranges) if address is None else permitted(address, ranges)):
         raise ForbiddenAddress(NOT_PUBLIC)
-    text = f"{scheme}://{f'[{host}]' if ':' in host else host}"
-    text += "" if port == _PORTS[scheme] else f":{port}"
-    text += quote(path or "/", safe=_KEPT) + (f"?{quote(query, safe=_KEPT)}" if query else "")
-    return Target(scheme, host, port, address, URL(text, encoded=True))
+    return host, port, address
 
 
 def _encodable(text: str) -> bool:
