@@ -237,12 +237,16 @@ def _nothing() -> None:
 
 
 BACKLOG = 2048
+UNREAD_MS = 60_000
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `SettingsError` when the address cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # a caller that stops reading its answer is given up by the system
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
+    return listener

@@ -22,9 +22,14 @@ def envelope(error: GatewayError, trace_id: str) -> bytes:
     return encode({"error": {"code": error.code, "message": str(error)}, "trace_id": trace_id})
 
 
+RETRY_AFTER_S = 1.0
+"""Said with a 429 where nobody knows better, such as one that an upstream answered."""
+
+
 def error_headers(error: GatewayError) -> dict[str, str]:
-    """`Retry-After`, in whole seconds, where the error knows when it is worth trying again."""
-    return {} if error.retry_after_s is None else {"retry-after": str(max(1, int(error.retry_after_s + 0.999)))}
+    """`Retry-After`, in whole seconds: always with 429, else where the error knows when to try again."""
+    after_s = RETRY_AFTER_S if error.retry_after_s is None and error.status == 429 else error.retry_after_s
+    return {} if after_s is None else {"retry-after": str(max(1, int(after_s + 0.999)))}
 
 
 async def send_json(send: Send, status: int, body: bytes, trace_id: str, more: Headers | None = None) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +18,16 @@ from bide.providers import registry
 from bide.providers.base import Provider
 from bide.settings import ChannelSettings, Settings, SettingsError
 
+RESTS_MAX = 1_000
+
 
 @dataclass(slots=True)
 class Channel:
-    """One configured account. `rests_until` (monotonic seconds) is its health; it is this process's own view."""
+    """One configured account.
+
+    `rests` is its health as this process sees it: until when (monotonic seconds) it is better not asked for a
+    model. Kept per model, so that a caller who invents one does not make the channel rest for all others.
+    """
 
     settings: ChannelSettings
     provider: Provider
@@ -30,7 +36,7 @@ class Channel:
     options: dict[str, Any]
     http: aiohttp.ClientSession
     slots: asyncio.Semaphore | None
-    rests_until: float = 0.0
+    rests: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -45,8 +51,10 @@ class Channel:
         """Whether a submission whose outcome is not known may be sent again."""
         return self.provider.TAKES_OUR_ID or self.settings.on_unknown == "resend"
 
-    def rest(self, until: float) -> None:
-        self.rests_until = max(self.rests_until, until)
+    def rest(self, model: str, until: float) -> None:
+        if len(self.rests) >= RESTS_MAX:
+            self.rests.clear()
+        self.rests[model] = until
 
     def is_at(self, url: str) -> bool:
         """Whether an address is on the channel's own host, which its operator vouches for."""
@@ -70,7 +78,7 @@ class Channels:
             (only,) = self._by_name.values()
             if capability in only.capabilities and not only.settings.models:
                 return only
-        name = choose(self._candidates(), capability, model, tried=tried, now=self._clock.monotonic(),
+        name = choose(self._candidates(model), capability, model, tried=tried, now=self._clock.monotonic(),
                       chance=self._clock.chance())  # fmt: skip
         return None if name is None else self._by_name[name]
 
@@ -80,9 +88,9 @@ class Channels:
         if not any(accepts(one.capabilities, one.settings.models, capability, model) for one in every):
             raise NotImplementedHere(f"No channel of this gateway offers {capability} with the model {model!r}.")
 
-    def _candidates(self) -> list[Candidate]:
+    def _candidates(self, model: str) -> list[Candidate]:
         return [
-            Candidate(one.name, one.capabilities, one.settings.models, one.settings.weight, one.rests_until)
+            Candidate(one.name, one.capabilities, one.settings.models, one.settings.weight, one.rests.get(model, 0.0))
             for one in self._by_name.values()
         ]
 

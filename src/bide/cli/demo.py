@@ -57,6 +57,10 @@ def demo(keep: Path) -> None:
     Starts a gateway in a temporary directory and a receiver of callbacks, both on free ports of the loopback,
     and ends both. No key and no network are needed: the picture comes from the sandbox.
     """
+    try:
+        keep.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--keep: {error.strerror}: {keep}") from None
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
         line = stack.enter_context(_Line())
@@ -117,7 +121,6 @@ def _save(data: bytes, keep: Path, task_id: str) -> tuple[Path, str]:
         raise CommandError(f"what came is no picture: {error}") from None
     path = (keep / f"bide-demo-{task_id[-12:]}.{kind.lower()}").resolve()
     try:
-        keep.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
         raise CommandError(f"the picture cannot be written: {error.strerror}: {path}") from None

@@ -125,15 +125,16 @@ def _show_token(token: str, url: str) -> None:
 # -- several processes
 
 
-async def _prepare(settings: Settings) -> str | None:
-    """What is done, or refused, once and before any of the processes answers. The token to be shown, if any."""
+async def _prepare(settings: Settings, *, answers: bool) -> str | None:
+    """What is done, or refused, once and before any of the processes starts. The token to be shown, if any."""
     async with open_gateway(settings) as gateway:
-        return await _bootstrap(gateway)
+        return await _bootstrap(gateway) if answers else None
 
 
 def _supervise(role: str, settings: Settings, listener: socket.socket | None) -> int:
     """Starts the processes and starts one again that died; ends them when it is told to end."""
-    if listener is not None and (token := run(_prepare(settings))):
+    token = run(_prepare(settings, answers=listener is not None))
+    if token and listener is not None:
         _show_token(token, f"http://{settings.host}:{listener.getsockname()[1]}")
     environment = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="bide-metrics-") as metrics:

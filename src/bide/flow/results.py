@@ -78,6 +78,8 @@ async def copy(gateway: Gateway, channel: Channel, done: Succeeded, files: Files
     """Brings every asset into our storage."""
     if not done.assets:
         return Failed("api_error", "The upstream answered without a result.")
+    if all(asset.stored is not None for asset in done.assets):
+        return done
     copied: list[Asset] = []
     for asset in done.assets:
         if asset.stored is None:

@@ -42,6 +42,7 @@ class Accepted:
     task_id: str
     work: Work | None = None
     fresh: bool = False
+    values: dict[str, Any] | None = None
     known: bool = field(default=False)
 
 
@@ -74,7 +75,7 @@ async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
     gateway.task_leases.hold(task.id, new.lease.id)
     asked_at = now if new.channel else None
     work = Work(task, new.lease.id, now, new.deadline_at, 1 if new.channel else 0, new.channel, None, asked_at)
-    return Accepted(task.id, work, fresh=new.channel is not None)
+    return Accepted(task.id, work, fresh=new.channel is not None, values=wanted.values)
 
 
 def _deadline(operation: Operation, now: int) -> int:

@@ -17,7 +17,7 @@ LOOK_EVERY_S = 0.5
 async def ended(gateway: Gateway, accepted: Accepted, watch: Watch) -> dict[str, Any]:
     """The response of a task that this caller waits for: worked on here, or, if it is in other hands, awaited."""
     if accepted.work is not None:
-        ending = await work.run(gateway, accepted.work, watch=watch, fresh=accepted.fresh)
+        ending = await work.run(gateway, accepted.work, watch=watch, fresh=accepted.fresh, values=accepted.values)
         if ending is not None:
             return ending.response
     while True:

@@ -38,6 +38,10 @@ BACKOFF_S = 2.0
 POLL_BACKOFF_S = 5.0
 
 
+Values = dict[str, Any]
+"""The checked values of a request, with defaults."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """A caller that waits in this process: the task is not parked but held until it ends."""
@@ -63,7 +67,7 @@ class _Run:
     gateway: Gateway
     work: Work
     operation: Operation
-    values: dict[str, Any]
+    values: Values
     watch: Watch | None
     fresh: bool
     """The open attempt was opened by this worker just now, and has not been asked yet."""
@@ -92,20 +96,28 @@ async def work_once(gateway: Gateway, free: int) -> list[Work]:
     return claimed
 
 
-async def run(gateway: Gateway, work: Work, *, watch: Watch | None = None, fresh: bool = False) -> Ending | None:
-    """Works on a leased task until it ends (answers how) or is given back (None)."""
+async def run(
+    gateway: Gateway, work: Work, *, watch: Watch | None = None, fresh: bool = False, values: Values | None = None
+) -> Ending | None:
+    """Works on a leased task until it ends (answers how) or is given back (None).
+
+    `fresh`: its attempt was opened just now and nobody was asked yet. `values`: those of its request, if the
+    caller has them already.
+    """
     try:
-        return await _run(gateway, work, watch, fresh)
+        return await _run(gateway, work, watch, fresh, values)
     except LeaseLost:
         return None
     finally:
         gateway.task_leases.drop(work.task.id)
 
 
-async def _run(gateway: Gateway, work: Work, watch: Watch | None, fresh: bool) -> Ending | None:
+async def _run(
+    gateway: Gateway, work: Work, watch: Watch | None, fresh: bool, values: Values | None
+) -> Ending | None:
     try:
         operation = gateway.catalog.operation(work.task.service, work.task.operation)
-        values = inputs.values(operation, work.task)
+        values = values or inputs.values(operation, work.task)
     except (GatewayError, KeyError):  # the catalogue has changed since the task was accepted
         gone = "This gateway does not offer the operation any more."
         return await _end(gateway, failure(work, "bad_request", gone))
@@ -276,7 +288,7 @@ async def _failed(run: _Run, failed: Failed) -> Ending | _Next:
     if attempt is not None and failed.scope == "channel":
         run.tried.add(attempt.channel)
         run.again = None
-        _channel(run).rest(gateway.clock.monotonic() + failed.cool_s)
+        _channel(run).rest(run.values["model"], gateway.clock.monotonic() + failed.cool_s)
     if work.attempts < gateway.settings.attempts_max and run.left_s > 0:
         if attempt is not None and failed.scope == "channel" and _has_another(run):
             await _close_attempt(run, attempt)

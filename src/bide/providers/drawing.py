@@ -27,6 +27,8 @@ DETAIL: Final[Mapping[str, tuple[int, int]]] = {
 }  # fmt: skip
 """By quality: pixels of the longer side at which the scene is painted before it is enlarged, and its discs."""
 
+_SKY = ((0.0, 0.55, 0.95), (0.06, 0.5, 0.98), (-0.08, 0.6, 0.75), (-0.02, 0.45, 0.9))
+"""The sky's four corners: turn of the hue, strength and light."""
 _RESIZE = Image.Resampling.BICUBIC
 _TEXT_SIDE_MIN = 48
 
@@ -126,10 +128,7 @@ def _file(picture: Picture, image: Image.Image) -> bytes:
 def _draw(picture: Picture, source: Source | None) -> Image.Image:
     """RGB, or RGBA where the picture is transparent."""
     if source is None:
-        colours, alpha = _scene(picture, picture.size)
-        if picture.transparent:
-            return _labelled(picture, colours, alpha)
-        return _labelled(picture, colours, None)
+        return _labelled(picture, *_scene(picture, picture.size))
     if source.repaint is None:
         return _edited(picture, source)
     return _repainted(picture, source, source.repaint)
@@ -152,8 +151,8 @@ def _edited(picture: Picture, source: Source) -> Image.Image:
     draw = ImageDraw.Draw(colours, "RGBA")
     chance, (width, height) = Random(picture.seed), base.size
     for _ in range(5):
-        tint = _colour(chance.random(), 0.45, 1.0)
-        _disc(draw, chance.random() * width, chance.random() * height, min(base.size) * chance.uniform(0.05, 0.16), (*tint, 60))
+        tint, radius = _colour(chance.random(), 0.45, 1.0), min(base.size) * chance.uniform(0.05, 0.16)
+        _disc(draw, chance.random() * width, chance.random() * height, radius, (*tint, 60))
     return _labelled(picture, colours, alpha, source.insets)
 
 
@@ -170,39 +169,47 @@ def _repainted(picture: Picture, source: Source, repaint: Image.Image) -> Image.
     if box is None:
         return result
     colours, alpha = _scene(picture, (box[2] - box[0], box[3] - box[1]))
-    patch = _labelled(picture, colours, alpha if picture.transparent else None, source.insets)
+    patch = _labelled(picture, colours, alpha, source.insets)
     result.paste(patch, box[:2], repaint.crop(box))
     return result
 
 
-def _scene(picture: Picture, size: Size) -> tuple[Image.Image, Image.Image]:
-    """Sky, sun, discs and hills in one family of colours; and where in it there is more than sky.
+def _scene(picture: Picture, size: Size) -> tuple[Image.Image, Image.Image | None]:
+    """Sky, sun, discs and hills in one family of colours; for a transparent picture also its alpha: all but sky.
 
     Painted small at twice its size, halved (which smooths the edges) and enlarged: several times faster
     than painting at full size, and soft.
     """
     side, discs = DETAIL[picture.quality]
-    scale = 2 * min(1.0, side / max(size))
-    width, height = max(2, round(size[0] * scale)), max(2, round(size[1] * scale))
+    scale = min(1.0, side / max(size))
+    half = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    whole = half[0] * 2, half[1] * 2
     chance = Random(picture.seed)
     hue = chance.random()
     corners = Image.new("RGB", (2, 2))
-    for corner, (turn, strength, light) in enumerate(((0.0, 0.55, 0.95), (0.06, 0.5, 0.98), (-0.08, 0.6, 0.75), (-0.02, 0.45, 0.9))):
-        corners.putpixel((corner % 2, corner // 2), _colour(hue + turn + chance.uniform(-0.03, 0.03), strength, light))
-    colours = corners.resize((width, height), Image.Resampling.BILINEAR)
-    alpha = Image.new("L", (width, height), 0)
+    for corner, (turn, strength, light) in enumerate(_SKY):
+        colour = _colour(hue + turn + chance.uniform(-0.03, 0.03), strength, light)
+        corners.putpixel((corner % 2, corner // 2), colour)
+    colours = corners.resize(whole, Image.Resampling.BILINEAR, box=(0.5, 0.5, 1.5, 1.5))
+    alpha = Image.new("L", whole if picture.transparent else (1, 1), 0)
     draw, cover = ImageDraw.Draw(colours, "RGBA"), ImageDraw.Draw(alpha)
-    _sky(draw, cover, chance, hue, (width, height), discs)
-    _hills(draw, cover, chance, hue, (width, height))
-    half = max(1, width // 2), max(1, height // 2)
-    small = colours.resize(half, Image.Resampling.BOX), alpha.resize(half, Image.Resampling.BOX)
-    return small[0].resize(size, _RESIZE), small[1].resize(size, _RESIZE)
+    _sky(draw, cover, chance, hue, whole, discs)
+    _hills(draw, cover, chance, hue, whole)
+    return _enlarged(colours, half, size), _enlarged(alpha, half, size) if picture.transparent else None
 
 
-def _sky(draw: ImageDraw.ImageDraw, cover: ImageDraw.ImageDraw, chance: Random, hue: float, size: Size, discs: int) -> None:
+def _enlarged(image: Image.Image, half: Size, size: Size) -> Image.Image:
+    return image.resize(half, Image.Resampling.BOX).resize(size, Image.Resampling.BILINEAR)
+
+
+def _sky(
+    draw: ImageDraw.ImageDraw, cover: ImageDraw.ImageDraw, chance: Random, hue: float, size: Size, discs: int
+) -> None:
+    """A sun with its glow, and drifting discs."""
     width, height = size
     short = min(size)
-    x, y, sun = width * chance.uniform(0.2, 0.8), height * chance.uniform(0.2, 0.42), short * chance.uniform(0.09, 0.14)
+    x, y = width * chance.uniform(0.2, 0.8), height * chance.uniform(0.2, 0.42)
+    sun = short * chance.uniform(0.09, 0.14)
     for ring, strength in ((2.6, 26), (1.9, 34), (1.4, 44)):
         _disc(draw, x, y, sun * ring, (255, 250, 235, strength))
     _disc(draw, x, y, sun, (255, 248, 228, 235))
@@ -219,6 +226,7 @@ def _hills(draw: ImageDraw.ImageDraw, cover: ImageDraw.ImageDraw, chance: Random
     width, height = size
     for ridge in range(3):
         top, swing = height * (0.5 + 0.13 * ridge), height * 0.07
+        colour = _colour(hue - 0.05 - 0.03 * ridge, 0.5 + 0.1 * ridge, 0.66 - 0.17 * ridge)
         waves = [(chance.uniform(0.5, 3.5), chance.random() * math.tau, chance.uniform(0.3, 1.0)) for _ in range(3)]
         outline = []
         for step in range(65):
@@ -226,7 +234,7 @@ def _hills(draw: ImageDraw.ImageDraw, cover: ImageDraw.ImageDraw, chance: Random
             rise = sum(part * math.sin(along * math.tau * turns + start) for turns, start, part in waves)
             outline.append((along * width, top + swing * rise))
         outline += [(width, height), (0, height)]
-        draw.polygon(outline, fill=(*_colour(hue - 0.05 - 0.03 * ridge, 0.5 + 0.1 * ridge, 0.66 - 0.17 * ridge), 225))
+        draw.polygon(outline, fill=(*colour, 225))
         cover.polygon(outline, fill=255)
 
 
@@ -249,9 +257,10 @@ def _labelled(
     return colours
 
 
-def _inset_places(insets: tuple[Image.Image, ...], width: int, margin: int) -> list[tuple[Image.Image, tuple[int, int]]]:
-    """Rows from the upper right corner."""
-    places, right, top, row = [], width - margin, margin, 0
+def _inset_places(insets: tuple[Image.Image, ...], width: int, margin: int) -> list[tuple[Image.Image, Size]]:
+    """Each inset with its upper left corner: rows from the upper right."""
+    places: list[tuple[Image.Image, Size]] = []
+    right, top, row = width - margin, margin, 0
     for inset in insets:
         if right - inset.width - 4 < margin and row:
             right, top, row = width - margin, top + row + margin // 2, 0
@@ -270,7 +279,13 @@ def _card(picture: Picture, colours: Image.Image, alpha: Image.Image | None, mar
     fonts = (BUILT_IN,) if text.isascii() and picture.model.isascii() else fonts_for(picture.font)
     sizes = tuple(dict.fromkeys(max(9, round(size * part)) for part in (1, 0.8, 0.62, 0.48)))
     said = fitted(text, inner, int(height * 0.36), sizes, fonts)
-    caption = f"{picture.width}x{picture.height}   #{picture.index + 1}   {picture.model or 'sandbox'}   {picture.seed:08x}"
+    about = (
+        f"{picture.width}x{picture.height}",
+        f"#{picture.index + 1}",
+        picture.model or "sandbox",
+        f"{picture.seed:08x}",
+    )
+    caption = " | ".join(about)
     noted = fitted(caption, inner, small, (small,), fonts)
     tall = said.height + noted.height + pad * 5 // 2
     box = (margin, height - margin - tall, width - margin, height - margin)

@@ -91,7 +91,9 @@ def fitted(text: str, width: int, height: int, sizes: tuple[int, ...], fonts: tu
         block = Block(tuple(lines[:lines_max]), size)
         if whole:
             return block
-    return Block((*block.lines[:-1], _dotted(block.lines[-1], block.size, width)), block.size) if block.lines else block
+    if not block.lines:
+        return block
+    return Block((*block.lines[:-1], _dotted(block.lines[-1], block.size, width)), block.size)
 
 
 def write(draw: ImageDraw.ImageDraw, block: Block, left: int, top: int, colour: Colour = _INK) -> None:
@@ -136,9 +138,10 @@ def _broken(text: str, size: int, width: int, lines_max: int, fonts: tuple[str, 
 
 
 def _shown(text: str) -> str:
-    """What of a text is worth drawing: line ends made equal, spaces made one, invisible marks left out."""
+    """What of a text is worth drawing: line ends made equal, spaces made one, invisible marks left out, and
+    letters joined with their accents where Unicode has them as one character."""
     shown = []
-    for char in text[:SHOWN_MAX]:
+    for char in unicodedata.normalize("NFC", text[:SHOWN_MAX]):
         category = unicodedata.category(char)
         if char in "\n\r\v\f" or category in ("Zl", "Zp"):
             shown.append("\n")

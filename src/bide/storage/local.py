@@ -9,6 +9,7 @@ machine was quieter 2,650. Syncing before or after the rename made no difference
 """
 
 import asyncio
+import itertools
 import os
 import threading
 from collections import deque
@@ -40,15 +41,18 @@ class LocalStorage:
     def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._root = directory
         self._clock = clock or Clock()
-        self._temporary = directory / "tmp"
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(self._temporary, before_s=self._clock.now_ms() / 1000 - _LEFTOVER_S)
+        temporary = directory / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        # Plain texts from here on: building a `Path` costs as much as the rest of opening a sink.
+        self._temporary = f"{temporary}/{self._clock.token()}"
+        self._numbers = itertools.count()
+        _remove_leftovers(temporary, before_s=self._clock.now_ms() / 1000 - _LEFTOVER_S)
         self._writers = ThreadPoolExecutor(_WRITERS, "bide-files-write")
         self._readers = ThreadPoolExecutor(_READERS, "bide-files-read")
         self._commits = _Commits(self._root)
 
     def sink(self, bytes_max: int, *, private: bool = False) -> "LocalSink":
-        temporary = self._temporary / self._clock.token()
+        temporary = f"{self._temporary}-{next(self._numbers)}"
         return LocalSink(self, Intake(bytes_max), temporary, private=private)
 
     async def open(self, name: str) -> Opened | None:
@@ -106,14 +110,14 @@ class LocalStorage:
 class LocalSink:
     """See `bide.providers.base.Sink`. Holds at most `BLOCK` bytes besides what one `write` brings."""
 
-    def __init__(self, storage: LocalStorage, intake: Intake, temporary: Path, *, private: bool) -> None:
+    def __init__(self, storage: LocalStorage, intake: Intake, temporary: str, *, private: bool) -> None:
         self._storage = storage
         self._intake = intake
         self._temporary = temporary
         self._private = private
         self._hops = Hops()
         self._file: FileIO | None = None
-        self._final: Path | None = None
+        self._final: str | None = None
 
     async def write(self, data: bytes) -> None:
         self._intake.add(data)
@@ -125,7 +129,7 @@ class LocalSink:
     async def close(self) -> Stored:
         kind = self._intake.content_type()
         name = new_name(self._storage._clock, kind, private=self._private)
-        self._final = self._storage._root / name
+        self._final = f"{self._storage._root}/{name}"
         loop = asyncio.get_running_loop()
         ending = _Ending(self._temporary, self._final, self._file, self._intake.take(), loop.create_future())
         self._file = None
@@ -151,22 +155,27 @@ class LocalSink:
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._temporary.unlink(missing_ok=True)
-        if self._final is not None:
-            self._final.unlink(missing_ok=True)
-            self._final = None
+        for path in (self._temporary, self._final):
+            if path is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
+        self._final = None
 
 
 @dataclass(slots=True)
 class _Ending:
     """What is left to do for one file: write `pieces`, sync, rename."""
 
-    temporary: Path
-    final: Path
+    temporary: str
+    final: str
     file: FileIO | None
     pieces: list[bytes | bytearray]
     done: asyncio.Future[None]
     error: OSError | None = None
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.final)
 
     def write(self) -> None:
         if self.file is None:
@@ -185,7 +194,7 @@ class _Ending:
             self.file.close()
         for path in (self.temporary, self.final):
             with suppress(OSError):
-                path.unlink()
+                os.unlink(path)
 
     def tell(self) -> None:
         if self.done.cancelled():
@@ -205,7 +214,7 @@ class _Commits:
         self._lock = threading.Lock()
         self._waiting: deque[_Ending] = deque()
         self._running = 0
-        self._folders: set[Path] = set()
+        self._folders: set[str] = set()
 
     def add(self, loop: asyncio.AbstractEventLoop, ending: _Ending) -> asyncio.Future[None]:
         with self._lock:
@@ -216,7 +225,7 @@ class _Commits:
         return ending.done
 
     def forget(self, folder: Path) -> None:
-        self._folders.discard(folder)
+        self._folders.discard(str(folder))
 
     def _batches(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread: one batch after the other until nothing waits."""
@@ -232,7 +241,7 @@ class _Commits:
     def _commit(self, batch: list[_Ending]) -> None:
         for ending in batch:
             try:
-                self._make(ending.final.parent)
+                self._make(ending.folder)
                 ending.write()
             except OSError as error:
                 ending.fail(error)
@@ -241,20 +250,20 @@ class _Commits:
                 ending.rename()
             except OSError as error:
                 ending.fail(error)
-        for folder in {ending.final.parent for ending in _sound(batch)}:
+        for folder in {ending.folder for ending in _sound(batch)}:
             try:
                 _sync_folder(folder)
             except OSError as error:
                 for ending in _sound(batch):
-                    if ending.final.parent == folder:
+                    if ending.folder == folder:
                         ending.fail(error)
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         """The first file of a day makes the folder, and its name durable."""
         if folder not in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
-            for above in dict.fromkeys((folder.parent, self._root, self._root.parent)):
-                _sync_folder(above)
+            os.makedirs(folder, exist_ok=True)
+            for above in dict.fromkeys((Path(folder).parent, self._root, self._root.parent)):
+                _sync_folder(str(above))
             self._folders.add(folder)
 
 
@@ -274,7 +283,7 @@ def _write(file: FileIO, pieces: list[bytes | bytearray]) -> None:
             view = view[file.write(view) :]
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     if os.name == "nt":
         return  # a folder cannot be opened there; NTFS journals names
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
