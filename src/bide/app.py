@@ -34,6 +34,10 @@ from bide.storage.spool import Spool
 from bide.tasks import store
 
 
+SPOOLED = 4 * 1024 * 1024
+"""Bytes of one spooled file that stay in memory, as long as all of them together have no more than 16 times that."""
+
+
 @contextlib.asynccontextmanager
 async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """All parts of one process, opened in order and closed in reverse. Raises `GatewayError` with a sentence."""
@@ -50,7 +54,7 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
         stack.push_async_callback(outbound.close)
         storage = open_storage(settings, clock)
         stack.push_async_callback(storage.close)
-        spool = Spool(Path(settings.data_dir) / "spool", clock)
+        spool = Spool(Path(settings.data_dir) / "spool", clock, memory_max=SPOOLED, memory_total_max=16 * SPOOLED)
         stack.push_async_callback(spool.close)
         background = _Background()
         stack.push_async_callback(background.cancel)

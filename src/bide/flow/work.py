@@ -173,14 +173,12 @@ async def _outcome(run: _Run) -> Outcome:
         if channel is None:
             return Failed("api_error", "The channel that was asked is not configured any more.")
         if work.upstream_id is not None:
-            return await _poll(run, channel, work.upstream_id)
+            refused = await _prepare(run) if getattr(channel.provider, "POLLS_WITH_INPUTS", False) else None
+            return refused or await _poll(run, channel, work.upstream_id)
         metrics.takeover()
         return LOST
-    if run.inputs is None:
-        prepared = await inputs.prepare(run.gateway, work.task, run.values, _remaining(run))
-        if isinstance(prepared, Failed):
-            return prepared
-        run.inputs = prepared
+    if (refused := await _prepare(run)) is not None:
+        return refused
     if work.channel is not None:
         return await _submit(run, _channel(run))
     channel = _choose(run)
@@ -189,6 +187,16 @@ async def _outcome(run: _Run) -> Outcome:
     async with channel.slot():
         await _open_attempt(run, channel)
         return await _submit(run, channel)
+
+
+async def _prepare(run: _Run) -> Failed | None:
+    """Brings the pictures of the request here, once."""
+    if run.inputs is None:
+        prepared = await inputs.prepare(run.gateway, run.work.task, run.values, _remaining(run))
+        if isinstance(prepared, Failed):
+            return prepared
+        run.inputs = prepared
+    return None
 
 
 def _choose(run: _Run) -> Channel | None:

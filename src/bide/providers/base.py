@@ -7,6 +7,8 @@ A provider is a module (or any object) with
     submit(call)             asks the upstream once; a synchronous upstream answers `Succeeded` here
     poll(call, upstream_id)  asks how a submission is doing; never called if `submit` never answers `Pending`
 
+    POLLS_WITH_INPUTS  optional: True if `poll` reads `call.inputs`, which else are there for `submit` alone
+
 and nothing else: it keeps no state, never waits for its own sake, prices nothing, knows no database and
 no web framework. Vendor words become ours in module-level tables. Prompts are data, never commands.
 A refusal by the upstream is a value (`Failed`), not an exception.

@@ -6,41 +6,58 @@ prompt steer it, so that a client's whole error handling can be tried:
     [fail:CODE]     fails with that error code, after the delay
     [moderation]    fails with `forbidden`, after the delay
     [rate]          is refused at once with `too_many_requests`
-    [unknown]       breaks off: nobody knows whether the work was done
-    [crash]         raises in the middle, as a defect in a provider would
-    [delay:S]       takes S seconds instead
-    [partial:N]     only N of the pictures succeed
+    [unknown]       breaks off at once: nobody knows whether the work was done
+    [crash]         raises in the middle, with half a picture written, as a defect in a provider would
+    [delay:S]       takes S seconds instead, 3600 at most
+    [partial:N]     only N of the pictures succeed; 0: the task fails with `api_error`
 
-The same request draws the same picture. Encoded pictures are kept for a while, so asking again costs little.
+The last word of a kind wins, and a word that is none of these is part of the prompt. The same request draws
+the same picture. Encoded pictures are kept for a while, so asking again costs little.
+
+A generation that takes time is `Pending`, and drawn when it is asked for. An edit waits here as a synchronous
+upstream would, because its input pictures come with the submission only; so does a call that somebody
+watches, with unfinished pictures spread over the time.
 """
 
 import asyncio
-import os
 import re
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
+from weakref import WeakKeyDictionary
 
+from bide.clock import Clock
+from bide.errors import ERRORS
 from bide.providers import drawing
 from bide.providers.base import Asset, Call, Failed, Input, Outcome, Partial, Pending, Stored, Succeeded, Unknown
-from bide.providers.drawing import Picture, Size, Source
-from bide.providers.drawing_files import Refused
+from bide.providers.drawing import DETAIL, SIDE_MAX, Picture, Size, Source
+from bide.providers.drawing_files import WRITABLE, Refused
+from bide.providers.drawing_kept import generated, paint
 
 CAPABILITIES = frozenset({"image.generate", "image.edit"})
 TAKES_OUR_ID = True
+POLLS_WITH_INPUTS = True
 
 DELAY_MAX_S = 3600.0
 AUTO_SIZE = (1024, 1024)
 PIXELS_MAX = 16_777_216
-KEPT_BYTES_MAX = 16 * 1024 * 1024
+PICTURES_MAX = 10
+INPUTS_MAX = 16
+INPUT_BYTES_MAX = 50 * 1024 * 1024
+EDITS_AT_ONCE = 2
+"""Edits whose inputs are in memory at the same time: one may take 50 MB encoded and 200 MB decoded."""
+
 _STEP = re.compile(r"\[(fail|delay|partial):([A-Za-z0-9_.-]{1,64})\]|\[(moderation|rate|unknown|crash)\]")
+_SIZE = re.compile(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})")
+_BACKGROUNDS = ("auto", "opaque", "transparent")
+_INPUT_TOKENS = 323
+"""What one input picture counts as."""
+_TOKENS = {"low": 272, "standard": 1056, "medium": 1056, "hd": 4160, "high": 4160, "xhigh": 6240, "max": 8320}
+"""What a picture of 1024x1024 counts as, by quality; the first, third and fifth are those of OpenAI's models."""
 
-T = TypeVar("T")
-
-_painters = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="bide-sandbox")
+_clock = Clock()
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +72,48 @@ class Steps:
     partial: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was looked at: all of it can be done. `size` None is `auto`."""
+
+    steps: Steps
+    prompt: str
+    n: int
+    size: Size | None
+    quality: str
+    background: str
+    output_format: str
+    compression: int
+    images: tuple[Input, ...]
+    mask: Input | None
+
+
 async def submit(call: Call) -> Outcome:
     """Draws at once, or says when to ask again."""
-    steps = read_steps(str(call.request.get("prompt", "")), float(call.options.get("delay_s", 0.0)))
+    try:
+        asked = _asked(call, with_inputs=True)
+    except Refused as refusal:
+        return Failed("bad_request", str(refusal))
+    steps = asked.steps
     if steps.rate:
         return Failed("too_many_requests", "The sandbox was asked to refuse this.", status=429)
     if steps.unknown:
         return Unknown("The sandbox broke off before it answered.", detail="[unknown] in the prompt")
-    if call.progress is not None and call.partial_images:
-        return await _watched(call, steps)
+    if call.progress is not None and call.partial_images > 0 and not _fails(steps):
+        return await _watched(call, asked, call.progress)
     if steps.delay_s > 0:
-        return Pending(f"sandbox-{call.task_id}", steps.delay_s)
-    return await _finish(call, steps)
+        if not asked.images or _fails(steps):
+            return Pending(f"sandbox-{call.task_id}", steps.delay_s)
+        await _clock.sleep(steps.delay_s)
+    return await _finish(call, asked)
 
 
 async def poll(call: Call, upstream_id: str) -> Outcome:
     """The delay is over: the caller comes back when it was told to."""
-    return await _finish(call, read_steps(str(call.request.get("prompt", "")), 0.0))
+    try:
+        return await _finish(call, _asked(call, with_inputs=False))
+    except Refused as refusal:
+        return Failed("bad_request", str(refusal))
 
 
 def read_steps(prompt: str, delay_s: float) -> Steps:
@@ -92,97 +134,149 @@ def read_steps(prompt: str, delay_s: float) -> Steps:
     return Steps(delay_s, **found)
 
 
+# -- what is asked
+
+
+def _asked(call: Call, *, with_inputs: bool) -> Asked:
+    """The request in our words, checked. Raises `Refused`. `with_inputs`: an edit must bring a picture."""
+    request = call.request
+    prompt = request.get("prompt") or ""
+    if not isinstance(prompt, str):
+        raise Refused("prompt must be a text")
+    output_format = _choice(request, "output_format", "png", WRITABLE)
+    background = _choice(request, "background", "auto", _BACKGROUNDS)
+    if background == "transparent" and output_format == "jpeg":
+        raise Refused("background transparent needs output_format png or webp; jpeg has no transparency")
+    images = tuple(one for one in call.inputs if one.field == "image")
+    masks = [one for one in call.inputs if one.field == "mask"]
+    if len(images) > INPUTS_MAX or len(masks) > 1:
+        raise Refused(f"at most {INPUTS_MAX} images and one mask can be used")
+    if with_inputs and not images and (masks or call.capability == "image.edit"):
+        raise Refused("image is missing: there is nothing to edit")
+    return Asked(
+        steps=read_steps(prompt, float(call.options.get("delay_s", 0.0))),
+        prompt=prompt,
+        n=_whole(request, "n", 1, 1, PICTURES_MAX),
+        size=_size(request.get("size")),
+        quality=_choice(request, "quality", "auto", ("auto", *DETAIL)),
+        background=background,
+        output_format=output_format,
+        compression=_whole(request, "output_compression", 100, 0, 100),
+        images=images,
+        mask=masks[0] if masks else None,
+    )
+
+
+def _choice(request: Mapping[str, Any], name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = request.get(name) or default
+    if value not in allowed:
+        raise Refused(f"{name} must be one of {', '.join(allowed)}")
+    return str(value)
+
+
+def _whole(request: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:
+    value = request.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise Refused(f"{name} must be a whole number from {least} to {most}")
+    return value
+
+
+def _size(value: object) -> Size | None:
+    """`WxH`; None for `auto`."""
+    if value in (None, "", "auto"):
+        return None
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise Refused("size must be auto or WIDTHxHEIGHT in pixels, as in 1024x1024")
+    width, height = int(match[1]), int(match[2])
+    if max(width, height) > SIDE_MAX or width * height > PIXELS_MAX:
+        raise Refused(f"size {value} is too large: at most {SIDE_MAX:,} a side and {PIXELS_MAX:,} pixels can be drawn")
+    return width, height
+
+
+def _fails(steps: Steps) -> bool:
+    return bool(steps.fail) or steps.crash or steps.partial == 0
+
+
 # -- one request
 
 
-async def _finish(call: Call, steps: Steps) -> Outcome:
-    if steps.crash:
-        raise RuntimeError("the sandbox was asked to crash")
+async def _finish(call: Call, asked: Asked) -> Outcome:
+    """Draws and stores all pictures, or fails as the prompt says."""
+    steps = asked.steps
     if steps.fail:
-        text = "Content moderation refused this." if steps.fail == "forbidden" else "The sandbox was asked to fail."
-        return Failed(steps.fail, text)
+        known = ERRORS.get(steps.fail)
+        return Failed(steps.fail, known.meaning if known else "The sandbox was asked to fail with a code of its own.")
+    count = asked.n if steps.partial is None else min(steps.partial, asked.n)
+    if count == 0:
+        return Failed("api_error", "The sandbox was asked to let no picture succeed.")
+    if call.capability == "image.edit" and not asked.images:
+        return Failed("api_error", "The pictures to edit are not there any more.")
     try:
-        source, size = await _source(call)
-        pictures = _pictures(call, size)
-        if steps.partial is not None:
-            pictures = pictures[: steps.partial]
-        stored = [await _store(call, await _drawn(picture, source)) for picture in pictures]
+        async with _opened(asked) as source:
+            pictures = _pictures(call, asked, source, count)
+            if source is None:
+                drawn = await _all_generated(pictures)
+                stored = [await _store(call, data, crash=steps.crash) for data in drawn]
+            else:
+                stored = [
+                    await _store(call, await paint(drawing.finished, picture, source), crash=steps.crash)
+                    for picture in pictures
+                ]
     except Refused as refusal:
         return Failed("bad_request", str(refusal))
-    return _succeeded(call, size, stored)
+    return _succeeded(asked, pictures[0], stored)
 
 
-async def _watched(call: Call, steps: Steps) -> Outcome:
-    """Somebody watches: unfinished pictures come while the time passes."""
-    assert call.progress is not None
-    pause_s = steps.delay_s / (call.partial_images + 1)
-    if not steps.fail and not steps.crash:
-        try:
-            source, size = await _source(call)
-            first = _pictures(call, size)[0]
-            unfinished = await _paint(lambda: drawing.unfinished(first, source, call.partial_images))
-        except Refused as refusal:
-            return Failed("bad_request", str(refusal))
-        for index, data in enumerate(unfinished):
-            await asyncio.sleep(pause_s)
-            await call.progress(Partial(index, data))
-    await asyncio.sleep(pause_s)
-    return await _finish(call, steps)
+async def _all_generated(pictures: list[Picture]) -> list[bytes]:
+    if len(pictures) == 1:  # without a task of its own: the hot path of a benchmark
+        return [await generated(pictures[0])]
+    return await asyncio.gather(*[generated(picture) for picture in pictures])
 
 
-def _pictures(call: Call, size: Size) -> list[Picture]:
-    request = call.request
-    output_format = str(request.get("output_format") or "png")
-    transparent = request.get("background") == "transparent" and output_format in ("png", "webp")
-    compression = request.get("output_compression")
+async def _watched(call: Call, asked: Asked, progress: Callable[[Partial], Awaitable[None]]) -> Outcome:
+    """Somebody watches: unfinished pictures come while the time passes, then the finished ones."""
+    try:
+        async with _opened(asked) as source:
+            first = _pictures(call, asked, source, 1)[0]
+            unfinished = await paint(drawing.unfinished, first, source, call.partial_images)
+    except Refused as refusal:
+        return Failed("bad_request", str(refusal))
+    pause_s = asked.steps.delay_s / (call.partial_images + 1)
+    for index, data in enumerate(unfinished):
+        await _clock.sleep(pause_s)
+        await progress(Partial(index, data))
+    await _clock.sleep(pause_s)
+    return await _finish(call, asked)
+
+
+def _pictures(call: Call, asked: Asked, source: Source | None, count: int) -> list[Picture]:
+    width, height = source.base.size if source else asked.size or AUTO_SIZE
+    clear = asked.background == "transparent"
+    if source is not None and asked.background == "auto":  # what was transparent may stay so
+        clear = source.base.mode == "RGBA" and asked.output_format != "jpeg"
     return [
         Picture(
-            prompt=str(request.get("prompt", "")), model=call.model, width=size[0], height=size[1], index=index,
-            quality=str(request.get("quality") or "medium"), transparent=transparent, output_format=output_format,
-            compression=int(compression) if compression is not None else 100,
-            font=str(call.options.get("font", "")),
+            prompt=asked.prompt, model=call.model, width=width, height=height, index=index,
+            quality=_quality(asked), transparent=clear, output_format=asked.output_format,
+            compression=asked.compression, font=str(call.options.get("font") or ""),
         )
-        for index in range(int(request.get("n") or 1))
+        for index in range(count)
     ]  # fmt: skip
 
 
-def _asked_size(call: Call) -> Size | None:
-    """The size in the request; None for `auto`."""
-    size = str(call.request.get("size") or "auto")
-    if size == "auto":
-        return None
-    width, _, height = size.partition("x")
-    if not (width.isdigit() and height.isdigit() and 0 < int(width) * int(height) <= PIXELS_MAX):
-        raise Refused(f"size {size} cannot be drawn")
-    return int(width), int(height)
+def _quality(asked: Asked) -> str:
+    return "medium" if asked.quality == "auto" else asked.quality
 
 
-async def _source(call: Call) -> tuple[Source | None, Size]:
-    """What an edit starts from, and the size of the result."""
-    asked = _asked_size(call)
-    images = [one for one in call.inputs if one.field == "image"]
-    masks = [one for one in call.inputs if one.field == "mask"]
-    if not images:
-        return None, asked or AUTO_SIZE
-    data = [await _read(one) for one in images]
-    mask = await _read(masks[0]) if masks else None
-
-    def decode() -> tuple[Source, Size]:
-        base, came = drawing.source_base(data[0], asked)
-        repaint = drawing.source_mask(mask, came, base.size) if mask is not None else None
-        insets = [drawing.source_inset(one, number, base.size) for number, one in enumerate(data[1:], 2)]
-        return Source(base, repaint, tuple(insets)), base.size
-
-    return await _paint(decode)
-
-
-async def _read(one: Input) -> bytes:
-    return b"".join([chunk async for chunk in one.chunks()])
-
-
-async def _store(call: Call, data: bytes) -> Stored:
+async def _store(call: Call, data: bytes, *, crash: bool) -> Stored:
     sink = call.sink()
     try:
+        if crash:
+            await sink.write(data[: len(data) // 2])
+            raise RuntimeError("the sandbox was asked to crash")
         await sink.write(data)
         return await sink.close()
     except BaseException:
@@ -190,63 +284,55 @@ async def _store(call: Call, data: bytes) -> Stored:
         raise
 
 
-def _succeeded(call: Call, size: Size, stored: list[Stored]) -> Outcome:
-    request, prompt = call.request, str(call.request.get("prompt", ""))
-    text, image = max(1, len(prompt) // 4), sum(1 for one in call.inputs if one.field == "image") * 256
-    output = max(1, size[0] * size[1] // 1024) * len(stored)
+def _succeeded(asked: Asked, picture: Picture, stored: list[Stored]) -> Succeeded:
+    text = max(1, (len(asked.prompt) + 3) // 4)
+    images = _INPUT_TOKENS * len(asked.images)
+    output = max(1, picture.width * picture.height * _TOKENS[picture.quality] // (1024 * 1024)) * len(stored)
     response = {
-        "created": int(time.time()),
-        "size": f"{size[0]}x{size[1]}",
-        "quality": request.get("quality") or "medium",
-        "background": request.get("background") or "opaque",
-        "output_format": request.get("output_format") or "png",
+        "created": _clock.now_ms() // 1000,
+        "size": f"{picture.width}x{picture.height}",
+        "quality": picture.quality,
+        "background": "transparent" if picture.transparent else "opaque",
+        "output_format": picture.output_format,
         "usage": {
-            "input_tokens": text + image, "output_tokens": output, "total_tokens": text + image + output,
-            "input_tokens_details": {"text_tokens": text, "image_tokens": image},
+            "input_tokens": text + images, "output_tokens": output, "total_tokens": text + images + output,
+            "input_tokens_details": {"text_tokens": text, "image_tokens": images},
         },
     }  # fmt: skip
-    assets = tuple(Asset(stored=one, about={"revised_prompt": prompt}) for one in stored)
+    assets = tuple(Asset(stored=one, about={"revised_prompt": asked.prompt}) for one in stored)
     return Succeeded(assets, response, units=len(assets))
 
 
-# -- drawing, off the event loop, and what was drawn before
+# -- what an edit starts from
 
 
-class _Kept:
-    """Encoded pictures by what they were drawn from, bounded in bytes."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max, self._bytes = bytes_max, 0
-        self._pictures: OrderedDict[Picture, bytes] = OrderedDict()
-
-    def get(self, picture: Picture) -> bytes | None:
-        found = self._pictures.get(picture)
-        if found is not None:
-            self._pictures.move_to_end(picture)
-        return found
-
-    def put(self, picture: Picture, data: bytes) -> None:
-        if len(data) > self._bytes_max // 4 or picture in self._pictures:
-            return
-        self._pictures[picture] = data
-        self._bytes += len(data)
-        while self._bytes > self._bytes_max:
-            self._bytes -= len(self._pictures.popitem(last=False)[1])
+@asynccontextmanager
+async def _opened(asked: Asked) -> AsyncIterator[Source | None]:
+    """The decoded inputs of an edit, None for a generation. Few are open at once: they are large."""
+    if not asked.images:
+        yield None
+        return
+    loop = asyncio.get_running_loop()
+    slot = _slots.setdefault(loop, asyncio.Semaphore(EDITS_AT_ONCE))
+    async with slot:
+        yield await _source(asked)
 
 
-_kept = _Kept(KEPT_BYTES_MAX)
+async def _source(asked: Asked) -> Source:
+    """Reads and decodes one input after the other, so that only one is there in full size."""
+    base, came = await paint(drawing.source_base, await _read(asked.images[0]), asked.size)
+    repaint, insets = None, []
+    if asked.mask is not None:
+        repaint = await paint(drawing.source_mask, await _read(asked.mask), came, base.size)
+    for number, one in enumerate(asked.images[1:], 2):
+        insets.append(await paint(drawing.source_inset, await _read(one), number, base.size))
+    return Source(base, repaint, tuple(insets))
 
 
-async def _drawn(picture: Picture, source: Source | None) -> bytes:
-    """The encoded picture; what does not start from an input may have been drawn before."""
-    if source is not None:
-        return await _paint(lambda: drawing.finished(picture, source))
-    data = _kept.get(picture)
-    if data is None:
-        data = await _paint(lambda: drawing.finished(picture))
-        _kept.put(picture, data)
-    return data
-
-
-async def _paint(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_painters, work)
+async def _read(one: Input) -> bytes:
+    data = bytearray()
+    async for chunk in one.chunks():
+        data += chunk
+        if len(data) > INPUT_BYTES_MAX:
+            raise Refused(f"{one.field} is larger than {INPUT_BYTES_MAX // (1024 * 1024)} MB")
+    return bytes(data)
