@@ -41,7 +41,9 @@ def main() -> None:
 def line(row: Row) -> str:
     beside = f"{row.yardstick}" + (f", ratio {row.ratio:.2f}" if row.ratio is not None else "")
     value = f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:,.2f}"
-    return f"{'met   ' if row.met else 'MISSED'}  {row.name:<52} {value:>9} {row.unit:<5}  goal {row.goal:<22} {beside}"
+    return (
+        f"{'met   ' if row.met else 'MISSED'}  {row.name:<52} {value:>9} {row.unit:<5}  goal {row.goal:<22} {beside}"
+    )
 
 
 if __name__ == "__main__":

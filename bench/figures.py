@@ -89,7 +89,9 @@ def throughput(work: Path, url: str) -> list[Row]:
         with bide(role, work / f"throughput-{role}-{len(arguments)}", *arguments, **more) as server:
             began = time.perf_counter()
             sent = run(server.port, wires, connections=64, count=count, seconds=60)
-            while post(server.port, TASKS, {"action": "retrieve_batch", "limit": 1})["count"] < count or _open(server):
+            while post(server.port, TASKS, {"action": "retrieve_batch", "limit": 1})["count"] < count or _open(
+                server
+            ):
                 time.sleep(0.05)
             seconds = time.perf_counter() - began
         assert not sent.bad
@@ -132,7 +134,9 @@ def base64(work: Path, url: str) -> list[Row]:
     size = 2 * 1024 * 1024
     with module("upstream", 0, size) as upstream, bide("serve", work / "base64", upstream=upstream.port) as server:
         before = server.memory_mib()
-        theirs = run(upstream.port, [request("/v1/images/generations", body, TOKEN)], connections=8, count=2_000, seconds=4)
+        theirs = run(
+            upstream.port, [request("/v1/images/generations", body, TOKEN)], connections=8, count=2_000, seconds=4
+        )
         rates = [
             run(server.port, [request(GENERATIONS, body, TOKEN)], connections=8, count=2_000, seconds=5)
             for _ in range(REPEATS)

@@ -93,7 +93,9 @@ async def _times(db: Database, clock: Clock, began: int) -> dict[str, float]:
     async def claim(_: int) -> None:
         task = _task(clock)
         await db.write(store.insert, NewTask(task, clock.now_ms() + 1000))
-        claimed = await db.write(store.claim, Claim(clock.now_ms(), 10, Lease(clock.lease_id(), clock.now_ms() + 1000)))
+        claimed = await db.write(
+            store.claim, Claim(clock.now_ms(), 10, Lease(clock.lease_id(), clock.now_ms() + 1000))
+        )
         assert [one.task.id for one in claimed] == [task.id]
         await write_one(db, lambda tx: _forget(tx, task.id))
 

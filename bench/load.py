@@ -134,7 +134,9 @@ def _in_process(send: Callable[[Result], None], *arguments: object) -> None:
         send(runner.run(_run(*arguments)))  # type: ignore[arg-type]
 
 
-def run(port: int, wires: Sequence[bytes], *, connections: int, count: int, seconds: float = 20, processes: int = 1) -> Result:
+def run(
+    port: int, wires: Sequence[bytes], *, connections: int, count: int, seconds: float = 20, processes: int = 1
+) -> Result:
     """Sends at most `count` requests for at most `seconds` over `connections` connections."""
     context = multiprocessing.get_context("spawn")
     pipes, workers = [], []

@@ -40,9 +40,10 @@ class Process:
         """Seconds until a GET of the path is answered with 200."""
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
-            with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}{path}", timeout=5
-            ) as answer:
+            with (
+                contextlib.suppress(OSError, urllib.error.URLError),
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer,
+            ):
                 if answer.status == 200:
                     return time.perf_counter() - began
             if self._child.poll() is not None:

@@ -1,6 +1,6 @@
 """A fixed upstream for the benchmark: the same answer for every call, after a fixed delay.
 
-    python -m bench.upstream PORT DELAY_S BASE64_BYTES
+python -m bench.upstream PORT DELAY_S BASE64_BYTES
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Bare servers on the same uvicorn: the least that the same work can cost in Python.
 
-    python -m bench.yardstick PORT poll FILE       answers the bytes of FILE to every request
-    python -m bench.yardstick PORT submit FILE     one durable row per request, group commit, SQLite file FILE
+python -m bench.yardstick PORT poll FILE       answers the bytes of FILE to every request
+python -m bench.yardstick PORT submit FILE     one durable row per request, group commit, SQLite file FILE
 """
 
 import asyncio

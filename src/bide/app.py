@@ -23,6 +23,7 @@ from bide.callbacks.signing import keys
 from bide.catalog.load import load as load_catalog
 from bide.channels.load import load as load_channels
 from bide.clock import Clock
+from bide.db import DatabaseError
 from bide.db.migrate import prepare
 from bide.flow import callback, sweep, work
 from bide.gateway import Gateway, Leases
@@ -32,7 +33,6 @@ from bide.settings import Settings, SettingsError
 from bide.storage import open_storage
 from bide.storage.spool import Spool
 from bide.tasks import store
-
 
 SPOOLED = 4 * 1024 * 1024
 """Bytes of one spooled file that stay in memory, as long as all of them together have no more than 16 times that."""
@@ -49,7 +49,10 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         db = await database.connect(settings)
         stack.push_async_callback(db.close)
-        await prepare(db, clock)
+        try:
+            await prepare(db, clock)
+        except db.errors as error:
+            raise DatabaseError(f"The database cannot be prepared: {error}") from error
         outbound = Outbound(settings, clock)
         stack.push_async_callback(outbound.close)
         storage = open_storage(settings, clock)

@@ -20,8 +20,9 @@ CALLBACK_SCHEDULE_S = (
     0.0, 5.0, 30.0, 120.0, 600.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0,
 )  # fmt: skip
 
-Positive = Meta(gt=0)
-NotNegative = Meta(ge=0)
+HUGE = 1_000_000_000_000  # beyond any sense, so that `inf` is refused
+Positive = Meta(gt=0, le=HUGE)
+NotNegative = Meta(ge=0, le=HUGE)
 
 
 class SettingsError(GatewayError):
@@ -69,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     retention_days: Annotated[float, Positive, Meta(description="days a finished task and its files are kept")] = 30.0
     inline_grace_s: Annotated[float, NotNegative, Meta(description="seconds the answer of an inline call is kept after its end")] = 600.0
     cache_bytes_max: Annotated[int, NotNegative, Meta(description="bytes of finished task documents kept in memory per process")] = 32 * 1024 * 1024
-    cache_s: Annotated[float, NotNegative, Meta(le=2, description="seconds a credential or a document may be answered from memory")] = 2.0
+    cache_s: Annotated[float, Meta(ge=0, le=2, description="seconds a credential or a document may be answered from memory")] = 2.0
 
     # -- callbacks
     webhook_secret: Annotated[str, Meta(description="Standard Webhooks secret (`whsec_…`) that signs callbacks; empty: unsigned", extra={"secret": True})] = ""
@@ -91,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     # -- what callers may send
     json_bytes_max: Annotated[int, Positive, Meta(description="bytes of a JSON body")] = 1024 * 1024
-    json_depth_max: Annotated[int, Positive, Meta(le=200, description="nesting depth of a JSON body")] = 64
+    json_depth_max: Annotated[int, Meta(gt=0, le=200, description="nesting depth of a JSON body")] = 64
     upload_bytes_max: Annotated[int, Positive, Meta(description="bytes of one multipart body")] = 256 * 1024 * 1024
     upload_file_bytes_max: Annotated[int, Positive, Meta(description="bytes of one uploaded or fetched picture")] = 50 * 1024 * 1024
     upload_pixels_max: Annotated[int, Positive, Meta(description="pixels of an uploaded or fetched picture")] = 50_000_000

@@ -24,6 +24,7 @@ SIDE_MAX = 16_383
 
 DETAIL: Final[Mapping[str, tuple[int, int]]] = {
     "low": (224, 3), "standard": (384, 7), "medium": (384, 7), "hd": (640, 12), "high": (640, 12),
+    "xhigh": (768, 16), "max": (896, 20),
 }  # fmt: skip
 """By quality: pixels of the longer side at which the scene is painted before it is enlarged, and its discs."""
 
@@ -169,7 +170,7 @@ def _repainted(picture: Picture, source: Source, repaint: Image.Image) -> Image.
     if box is None:
         return result
     colours, alpha = _scene(picture, (box[2] - box[0], box[3] - box[1]))
-    patch = _labelled(picture, colours, alpha, source.insets)
+    patch = _labelled(picture, colours, alpha, source.insets, in_middle=True)
     result.paste(patch, box[:2], repaint.crop(box))
     return result
 
@@ -239,9 +240,15 @@ def _hills(draw: ImageDraw.ImageDraw, cover: ImageDraw.ImageDraw, chance: Random
 
 
 def _labelled(
-    picture: Picture, colours: Image.Image, alpha: Image.Image | None, insets: tuple[Image.Image, ...] = ()
+    picture: Picture,
+    colours: Image.Image,
+    alpha: Image.Image | None,
+    insets: tuple[Image.Image, ...] = (),
+    *,
+    in_middle: bool = False,
 ) -> Image.Image:
-    """Adds the insets at the top and, at the bottom, a dark card with the prompt and a small caption."""
+    """Adds the insets at the top, and a dark card with the prompt and a small caption at the bottom, or
+    `in_middle`, where a repainted part is widest as a rule."""
     width, height = colours.size
     margin = max(1, min(width, height) // 28)
     for picture_in, corner in _inset_places(insets, width, margin):
@@ -251,7 +258,7 @@ def _labelled(
         if alpha is not None:
             alpha.paste(255, (*corner, corner[0] + framed.width, corner[1] + framed.height))
     if min(width, height) >= _TEXT_SIDE_MIN:
-        _card(picture, colours, alpha, margin)
+        _card(picture, colours, alpha, margin, in_middle)
     if alpha is not None:
         colours.putalpha(alpha)
     return colours
@@ -269,7 +276,7 @@ def _inset_places(insets: tuple[Image.Image, ...], width: int, margin: int) -> l
     return places
 
 
-def _card(picture: Picture, colours: Image.Image, alpha: Image.Image | None, margin: int) -> None:
+def _card(picture: Picture, colours: Image.Image, alpha: Image.Image | None, margin: int, in_middle: bool) -> None:
     width, height = colours.size
     pad = max(3, margin * 3 // 4)
     inner = width - 2 * (margin + pad)
@@ -279,16 +286,12 @@ def _card(picture: Picture, colours: Image.Image, alpha: Image.Image | None, mar
     fonts = (BUILT_IN,) if text.isascii() and picture.model.isascii() else fonts_for(picture.font)
     sizes = tuple(dict.fromkeys(max(9, round(size * part)) for part in (1, 0.8, 0.62, 0.48)))
     said = fitted(text, inner, int(height * 0.36), sizes, fonts)
-    about = (
-        f"{picture.width}x{picture.height}",
-        f"#{picture.index + 1}",
-        picture.model or "sandbox",
-        f"{picture.seed:08x}",
-    )
-    caption = " | ".join(about)
+    shape_and_place = f"{picture.width}x{picture.height} | #{picture.index + 1}"
+    caption = f"{shape_and_place} | {picture.model or 'sandbox'} | {picture.seed:08x}"
     noted = fitted(caption, inner, small, (small,), fonts)
     tall = said.height + noted.height + pad * 5 // 2
-    box = (margin, height - margin - tall, width - margin, height - margin)
+    bottom = (height + tall) // 2 if in_middle else height - margin
+    box = (margin, bottom - tall, width - margin, bottom)
     shape = _rounded((box[2] - box[0], tall), min(tall // 3, margin))
     colours.paste((18, 20, 34), box[:2], shape.point(lambda value: value * 0.66))
     if alpha is not None:

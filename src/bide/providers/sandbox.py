@@ -14,9 +14,8 @@ prompt steer it, so that a client's whole error handling can be tried:
 The last word of a kind wins, and a word that is none of these is part of the prompt. The same request draws
 the same picture. Encoded pictures are kept for a while, so asking again costs little.
 
-A generation that takes time is `Pending`, and drawn when it is asked for. An edit waits here as a synchronous
-upstream would, because its input pictures come with the submission only; so does a call that somebody
-watches, with unfinished pictures spread over the time.
+What takes time is `Pending`, and drawn when it is asked for; that needs no memory between the two. Only a call
+that somebody watches waits here, with unfinished pictures spread over the time.
 """
 
 import asyncio
@@ -91,7 +90,7 @@ class Asked:
 async def submit(call: Call) -> Outcome:
     """Draws at once, or says when to ask again."""
     try:
-        asked = _asked(call, with_inputs=True)
+        asked = _asked(call)
     except Refused as refusal:
         return Failed("bad_request", str(refusal))
     steps = asked.steps
@@ -102,18 +101,17 @@ async def submit(call: Call) -> Outcome:
     if call.progress is not None and call.partial_images > 0 and not _fails(steps):
         return await _watched(call, asked, call.progress)
     if steps.delay_s > 0:
-        if not asked.images or _fails(steps):
-            return Pending(f"sandbox-{call.task_id}", steps.delay_s)
-        await _clock.sleep(steps.delay_s)
+        return Pending(f"sandbox-{call.task_id}", steps.delay_s)
     return await _finish(call, asked)
 
 
 async def poll(call: Call, upstream_id: str) -> Outcome:
     """The delay is over: the caller comes back when it was told to."""
     try:
-        return await _finish(call, _asked(call, with_inputs=False))
+        asked = _asked(call)
     except Refused as refusal:
         return Failed("bad_request", str(refusal))
+    return await _finish(call, asked)
 
 
 def read_steps(prompt: str, delay_s: float) -> Steps:
@@ -137,8 +135,8 @@ def read_steps(prompt: str, delay_s: float) -> Steps:
 # -- what is asked
 
 
-def _asked(call: Call, *, with_inputs: bool) -> Asked:
-    """The request in our words, checked. Raises `Refused`. `with_inputs`: an edit must bring a picture."""
+def _asked(call: Call) -> Asked:
+    """The request in our words, checked. Raises `Refused`."""
     request = call.request
     prompt = request.get("prompt") or ""
     if not isinstance(prompt, str):
@@ -151,7 +149,7 @@ def _asked(call: Call, *, with_inputs: bool) -> Asked:
     masks = [one for one in call.inputs if one.field == "mask"]
     if len(images) > INPUTS_MAX or len(masks) > 1:
         raise Refused(f"at most {INPUTS_MAX} images and one mask can be used")
-    if with_inputs and not images and (masks or call.capability == "image.edit"):
+    if not images and (masks or call.capability == "image.edit"):
         raise Refused("image is missing: there is nothing to edit")
     return Asked(
         steps=read_steps(prompt, float(call.options.get("delay_s", 0.0))),
@@ -192,7 +190,7 @@ def _size(value: object) -> Size | None:
         raise Refused("size must be auto or WIDTHxHEIGHT in pixels, as in 1024x1024")
     width, height = int(match[1]), int(match[2])
     if max(width, height) > SIDE_MAX or width * height > PIXELS_MAX:
-        raise Refused(f"size {value} is too large: at most {SIDE_MAX:,} a side and {PIXELS_MAX:,} pixels can be drawn")
+        raise Refused(f"size {value} is too large: at most {PIXELS_MAX:,} pixels can be drawn")
     return width, height
 
 
@@ -212,8 +210,6 @@ async def _finish(call: Call, asked: Asked) -> Outcome:
     count = asked.n if steps.partial is None else min(steps.partial, asked.n)
     if count == 0:
         return Failed("api_error", "The sandbox was asked to let no picture succeed.")
-    if call.capability == "image.edit" and not asked.images:
-        return Failed("api_error", "The pictures to edit are not there any more.")
     try:
         async with _opened(asked) as source:
             pictures = _pictures(call, asked, source, count)

@@ -1,0 +1,110 @@
+"""`bide credential`, before the first start, while a gateway runs, and with arguments that are wrong."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bide.accounts.tokens import hashed
+from bide.settings import Settings
+from tests.cli.program import bide, output, parsed, real, refusal
+from tests.system.client import Client
+from tests.system.processes import running, until
+
+TOKEN = re.compile(r"[0-9a-f]{32}")
+CACHE_S = 2.0
+"""Seconds a running gateway may go on with what it knows of a token."""
+
+
+def test_tokens_made_before_and_during_a_run_work_until_they_are_revoked(on_both: Settings, tmp_path: Path) -> None:
+    early = real(on_both, "credential", "create", "--name", "early", "--quiet", cwd=tmp_path)
+    assert early.returncode == 0, early.stderr
+    assert TOKEN.fullmatch(early.stdout.rstrip("\n"))
+    before = early.stdout.strip()
+    with running("serve", tmp_path, database_url=on_both.database_url or None) as serve:
+        assert serve.client().task("x") == {}, "the bootstrap token works beside a credential that was there first"
+        during = output(on_both, "credential", "create", "--quiet")
+        names = {row["token_end"]: row["id"] for row in parsed(on_both, "credential", "list")}
+        clients = serve.client(before), serve.client(during)
+        for client in clients:
+            assert client.task("x") == {}
+        for named, token in ((before, before), (names[during[-4:]], during)):
+            assert output(on_both, "credential", "revoke", named, "--quiet") == names[token[-4:]]
+        for client in clients:
+            assert until(partial(_refused, client), CACHE_S + 1, "a refusal") == "invalid_token"
+        assert serve.client().task("x") == {}
+
+
+def _refused(client: Client) -> str:
+    answer = client.post("/openai/tasks", {"action": "retrieve", "id": "x"})
+    return answer.code if answer.status == 401 else ""
+
+
+def test_the_first_credential_makes_the_owner_and_later_ones_share_its_application(on_both: Settings) -> None:
+    output(on_both, "credential", "create")
+    output(on_both, "credential", "create")
+    rows = parsed(on_both, "credential", "list")
+    assert len(rows) == 2
+    assert {row["user"] for row in rows} == {"owner"}
+    assert len({row["application_id"] for row in rows}) == 1
+
+
+def test_a_token_is_shown_once_and_no_list_has_it_or_its_hash(on_both: Settings) -> None:
+    said = output(on_both, "credential", "create", "--name", "laptop")
+    (token,) = TOKEN.findall(said)
+    (row,) = parsed(on_both, "credential", "list")
+    assert (row["name"], row["token_end"], row["expires_at"], row["revoked_at"]) == ("laptop", token[-4:], None, None)
+    for listed in (output(on_both, "credential", "list"), output(on_both, "credential", "list", "--json")):
+        assert row["id"] in listed
+        assert token[-4:] in listed
+        assert token not in listed
+        assert hashed(token) not in listed
+
+
+def test_a_credential_can_expire(on_sqlite: Settings) -> None:
+    output(on_sqlite, "credential", "create", "--expires-in", "1.5")
+    (row,) = parsed(on_sqlite, "credential", "list")
+    assert round(row["expires_at"] - row["created_at"]) == 129_600
+
+
+def test_revoking_says_what_was_revoked_and_the_list_says_when(on_sqlite: Settings) -> None:
+    output(on_sqlite, "credential", "create")
+    (row,) = parsed(on_sqlite, "credential", "list")
+    assert row["id"] in output(on_sqlite, "credential", "revoke", row["id"])
+    (after,) = parsed(on_sqlite, "credential", "list")
+    assert after["revoked_at"] >= row["created_at"]
+
+
+def test_revoking_what_is_not_there_fails_without_repeating_it(on_both: Settings) -> None:
+    token = output(on_both, "credential", "create", "--quiet")
+    assert output(on_both, "credential", "revoke", token, "--quiet")
+    for unknown in (token, "f" * 32):
+        assert unknown not in refusal(on_both, "credential", "revoke", unknown, "--quiet")
+
+
+def test_an_empty_list_says_where_it_looked(on_sqlite: Settings) -> None:
+    assert on_sqlite.sqlite_path in output(on_sqlite, "credential", "list")
+    assert parsed(on_sqlite, "credential", "list") == []
+
+
+@pytest.mark.parametrize("name", ["", "n" * 101])
+def test_a_name_is_neither_empty_nor_endless(on_sqlite: Settings, name: str) -> None:
+    assert "--name" in refusal(on_sqlite, "credential", "create", "--name", name)
+
+
+@pytest.mark.parametrize("arguments", [
+    ("create", "--expires-in", "0"), ("create", "--expires-in", "-1"), ("create", "--expires-in", "1e9"),
+    ("create", "--expires-in", "nan"), ("create", "--name", "\udcff"), ("revoke",), ("revoke", "\udcff"),
+])  # fmt: skip
+def test_a_wrong_argument_is_a_usage_error(on_sqlite: Settings, arguments: tuple[str, ...]) -> None:
+    bide(on_sqlite, "credential", *arguments, code=2)
+    assert not Path(on_sqlite.data_dir).exists()
+
+
+def test_a_terminal_that_lacks_a_character_is_no_failure(on_sqlite: Settings, tmp_path: Path) -> None:
+    output(on_sqlite, "credential", "create", "--name", "Zoë 灯台")
+    assert "Zoë 灯台" in output(on_sqlite, "credential", "list")
+    listed = real(on_sqlite, "credential", "list", cwd=tmp_path, PYTHONIOENCODING="latin-1")
+    assert listed.returncode == 0, listed.stderr
+    assert r"Zoë \u706f\u53f0" in listed.stdout
