@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import io
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from bide.app import open_gateway
 from bide.callbacks.hosts import Hosts
 from bide.callbacks.store import Owed
 from bide.channels.load import Channel, Channels
-from bide.clock import Clock
+from bide.clock import Clock, uuid7
 from bide.flow import callback, poll, submit, work
 from bide.flow.settle import Ending
 from bide.flow.submit import Accepted, Submission
@@ -43,6 +44,7 @@ from bide.settings import ChannelSettings, Settings
 from bide.tasks import attempts, store
 from bide.tasks.store import Work
 
+_TRUE_CHANCE = random.SystemRandom()
 START_MS = 1_764_000_000_125
 LEASE_S = 60.0
 """Longer than any test: a lease ends because the test moves the clock, and never by itself."""
@@ -80,6 +82,14 @@ class StillClock(Clock):
 
     def chance(self) -> float:
         return self.luck
+
+    # Ids stay unique when hypothesis seeds the shared generator anew for each example.
+
+    def lease_id(self) -> int:
+        return _TRUE_CHANCE.getrandbits(62)
+
+    def new_id(self, at_ms: int) -> str:
+        return uuid7(at_ms, _TRUE_CHANCE.getrandbits(74))
 
     def pass_s(self, seconds: float) -> None:
         self.now += round(seconds * 1000)

@@ -1,8 +1,9 @@
 """What clients must not be able to do: each of these is refused with the envelope, and nothing is lost by it."""
 
-import asyncio
+import contextlib
 import io
 import json
+import socket
 import struct
 import sys
 import zlib
@@ -137,22 +138,18 @@ def test_a_refusal_does_not_tell_what_a_name_stands_for(client: Client) -> None:
 
 
 def sent_in_part(client: Client, head: str, chunk: bytes, chunks: int) -> bytes:
-    """Sends a request piece by piece until all was sent or the other side closed; answers what came back."""
+    """Sends a request piece by piece until all was sent or the other side closed; answers what came back.
 
-    async def work() -> bytes:
-        reader, writer = await asyncio.open_connection(client.host, client.port)
-        try:
-            writer.write(head.encode())
+    Empty if the connection was reset before the answer could be read.
+    """
+    with socket.create_connection((client.host, client.port), timeout=20) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head.encode())
             for _ in range(chunks):
-                writer.write(chunk)
-                await writer.drain()
-            return await asyncio.wait_for(reader.read(65536), 20)
-        except ConnectionError:
-            return await asyncio.wait_for(reader.read(65536), 20) if not reader.at_eof() else b""
-        finally:
-            writer.close()
-
-    return asyncio.run(work())
+                connection.sendall(chunk)
+        with contextlib.suppress(ConnectionError):
+            return connection.recv(65536)
+    return b""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
@@ -198,7 +195,9 @@ def test_a_form_of_100_mib_is_refused_and_not_kept(serve: Process, client: Clien
     "GET / HTTP/1.1\r\nbad header\r\n\r\n", "GET http://[::1 HTTP/1.1\r\n\r\n",
 ])  # fmt: skip
 def test_what_is_not_http_gets_an_envelope_or_is_closed(client: Client, head: str) -> None:
-    answer = sent_in_part(client, head, b"", 1)
+    answer = sent_in_part(client, head, b"", 0)
+    if not answer and len(head) > 65536:
+        return
     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 413", b"HTTP/1.1 404"), answer
     body = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert set(body) == {"error", "trace_id"}

@@ -1,6 +1,7 @@
 """Hundreds of connections that never finish a request: they are closed, and nobody else notices them."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from tests.system.processes import TOKEN, running
@@ -37,7 +38,13 @@ async def stall(port: int, opening: bytes, drip: bytes) -> bytes:
     except ConnectionError:
         return b""
     finally:
-        writer.close()
+        await close(writer)
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def ask(port: int) -> bytes:
@@ -47,7 +54,7 @@ async def ask(port: int) -> bytes:
         writer.write(HEAD.replace("1000", "10").encode() + b'connection: close\r\n\r\n{"id":"x"}')
         return (await reader.read()).partition(b"\r\n")[0]
     finally:
-        writer.close()
+        await close(writer)
 
 
 async def stalled_and_healthy(port: int) -> tuple[list[tuple[str, bytes]], int]:

@@ -34,8 +34,8 @@ class Protocol(HttpToolsProtocol):
         self.began = self.loop.time()
 
     def data_received(self, data: bytes) -> None:
-        self.received += len(data)
         super().data_received(data)
+        self.received += len(data)  # after: a message that begins in these bytes has set it to nothing
         if self.in_head and self.received > HEAD_BYTES_MAX:
             self.refuse(RequestTooLarge(f"The request's head has more than {HEAD_BYTES_MAX:,} bytes."))
 

@@ -20,10 +20,10 @@ READABLE = ("PNG", "JPEG", "WEBP")
 WRITABLE = ("png", "jpeg", "webp")
 
 _BROKEN = (
-    ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeWarning, SyntaxError, TypeError, ValueError,
+    ArithmeticError, EOFError, LookupError, MemoryError, OSError, SyntaxError, TypeError, ValueError, Warning,
     struct.error, Image.DecompressionBombError,
 )  # fmt: skip
-"""What Pillow raises for broken or hostile files, by its own code and by trying."""
+"""What Pillow raises for broken or hostile files, by its own code and by trying; warnings, where they are errors."""
 
 _COMMENT_BYTES_MAX = 65_533
 _UNICODE = b"UNICODE\0"

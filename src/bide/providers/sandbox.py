@@ -211,25 +211,29 @@ async def _finish(call: Call, asked: Asked) -> Outcome:
     if count == 0:
         return Failed("api_error", "The sandbox was asked to let no picture succeed.")
     try:
-        async with _opened(asked) as source:
-            pictures = _pictures(call, asked, source, count)
-            if source is None:
-                drawn = await _all_generated(pictures)
-                stored = [await _store(call, data, crash=steps.crash) for data in drawn]
-            else:
-                stored = [
-                    await _store(call, await paint(drawing.finished, picture, source), crash=steps.crash)
-                    for picture in pictures
-                ]
+        pictures, stored = await (_edit if asked.images else _generate)(call, asked, count)
     except Refused as refusal:
         return Failed("bad_request", str(refusal))
     return _succeeded(asked, pictures[0], stored)
 
 
-async def _all_generated(pictures: list[Picture]) -> list[bytes]:
-    if len(pictures) == 1:  # without a task of its own: the hot path of a benchmark
-        return [await generated(pictures[0])]
-    return await asyncio.gather(*[generated(picture) for picture in pictures])
+async def _generate(call: Call, asked: Asked, count: int) -> tuple[list[Picture], list[Stored]]:
+    pictures = _pictures(call, asked, None, count)
+    if count == 1:  # without a task of its own: the hot path of a benchmark
+        drawn = [await generated(pictures[0])]
+    else:
+        drawn = await asyncio.gather(*[generated(picture) for picture in pictures])
+    return pictures, [await _store(call, data, crash=asked.steps.crash) for data in drawn]
+
+
+async def _edit(call: Call, asked: Asked, count: int) -> tuple[list[Picture], list[Stored]]:
+    """One picture after the other is drawn and stored: each may be large."""
+    async with _opened(asked) as source:
+        pictures, stored = _pictures(call, asked, source, count), []
+        for picture in pictures:
+            data = await paint(drawing.finished, picture, source)
+            stored.append(await _store(call, data, crash=asked.steps.crash))
+    return pictures, stored
 
 
 async def _watched(call: Call, asked: Asked, progress: Callable[[Partial], Awaitable[None]]) -> Outcome:

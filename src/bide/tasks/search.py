@@ -12,6 +12,8 @@ from bide.clock import uuid7
 from bide.db import Database
 
 NEWEST_MS = (1 << 48) - 1
+WALK_MAX = 500
+"""Rows of an index that are read in the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class Filter:
     created_at_min: int | None = None
     """Milliseconds, inclusive."""
     created_at_max: int | None = None
+
+    @property
+    def is_walk(self) -> bool:
+        """Whether a page is the end of one index, read backwards: then it costs what the page is long."""
+        return not (self.ids or self.trace_ids or (self.application_id and self.types))
 
     @property
     def is_counted(self) -> bool:
@@ -46,13 +53,14 @@ async def newest(db: Database, user_id: str, service: str, trace_id: str) -> str
 async def page(db: Database, wanted: Filter, offset: int, limit: int) -> list[str]:
     """Ids of one page of matches, newest first."""
     sql, args = page_query(wanted, offset, limit)
-    return [row[0] for row in await db.scan(sql, *args)]
+    read = db.rows if wanted.is_walk and offset + limit <= WALK_MAX else db.scan
+    return [row[0] for row in await read(sql, *args)]
 
 
 async def total(db: Database, wanted: Filter) -> int:
     """How many tasks match."""
     sql, args = total_query(wanted)
-    rows = await db.scan(sql, *args)
+    rows = await (db.rows if wanted.is_counted else db.scan)(sql, *args)
     return int(rows[0][0])
 
 
