@@ -26,7 +26,7 @@ def main() -> None:
     try:
         with postgres() as server:
             for name in wanted:
-                for row in FIGURES[name](work, server.new_database()):
+                for row in FIGURES[name](work, server.new_database):
                     rows.append(row)
                     print(line(row), flush=True)
     finally:

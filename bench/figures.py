@@ -21,9 +21,10 @@ from bench.servers import TOKEN, Process, bide, module, post
 GENERATIONS, TASKS = "/openai/images/generations", "/openai/tasks"
 SMALL = {"prompt": "a boat", "model": "dall-e-2", "size": "256x256", "output_format": "jpeg"}
 REPEATS = 3
+NewDatabase = Callable[[], str]
 
 
-def poll(work: Path, url: str) -> list[Row]:
+def poll(work: Path, new_database: NewDatabase) -> list[Row]:
     """A finished task asked for again and again, against a bare ASGI app that answers the same bytes."""
     with bide("serve", work / "poll") as server:
         ids = [post(server.port, GENERATIONS, {**SMALL, "async": True})["task_id"] for _ in range(200)]
@@ -54,11 +55,11 @@ def _finished(server: Process, task_id: str) -> bytes:
     raise TimeoutError(task_id)
 
 
-def submit(work: Path, url: str) -> list[Row]:
+def submit(work: Path, new_database: NewDatabase) -> list[Row]:
     """Submit in callback mode against a bare ASGI app with one durable insert per request."""
     wires = [request(GENERATIONS, {**SMALL, "callback_url": "http://127.0.0.1:9/x"}, TOKEN)]
     rows = []
-    for name, more in (("SQLite", {}), ("PostgreSQL", {"database_url": url})):
+    for name, more in (("SQLite", {}), ("PostgreSQL", {"database_url": new_database()})):
         counter = itertools.count()
         with bide("api", work / f"submit-{name}", **more) as server:
             both = []
@@ -75,14 +76,14 @@ def submit(work: Path, url: str) -> list[Row]:
     return rows
 
 
-def throughput(work: Path, url: str) -> list[Row]:
+def throughput(work: Path, new_database: NewDatabase) -> list[Row]:
     """Tasks from submit to settled: the time from the first submit until the last task has ended."""
     count = 6_000
     wires = [request(GENERATIONS, {**SMALL, "async": True}, TOKEN)]
     rows = []
     setups: list[tuple[str, list[tuple[str, tuple[str, ...]]], dict[str, Any]]] = [
         ("SQLite, serve", [("serve", ())], {}),
-        ("PostgreSQL, serve with 3 processes", [("serve", ("--processes", "3"))], {"database_url": url}),
+        ("PostgreSQL, serve with 3 processes", [("serve", ("--processes", "3"))], {"database_url": new_database()}),
     ]
     for name, roles, more in setups:
         (role, arguments), *_ = roles
@@ -107,7 +108,7 @@ def _open(server: Process) -> int:
     return sum(int(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("bide_open_tasks{"))
 
 
-def inline(work: Path, url: str) -> list[Row]:
+def inline(work: Path, new_database: NewDatabase) -> list[Row]:
     """A call that waits, through `openai_images` to a fixed upstream that answers at once."""
     with module("upstream", 0, 200) as upstream, bide("serve", work / "inline", upstream=upstream.port) as server:
         direct = [request("/v1/images/generations", SMALL, TOKEN)]
@@ -128,30 +129,31 @@ def inline(work: Path, url: str) -> list[Row]:
     ]
 
 
-def base64(work: Path, url: str) -> list[Row]:
+def base64(work: Path, new_database: NewDatabase) -> list[Row]:
     """A 2 MiB base64 answer passed through: what the upstream sends, against what the caller gets."""
     body = {**SMALL, "response_format": "b64_json"}
-    size = 2 * 1024 * 1024
-    with module("upstream", 0, size) as upstream, bide("serve", work / "base64", upstream=upstream.port) as server:
-        before = server.memory_mib()
-        theirs = run(
-            upstream.port, [request("/v1/images/generations", body, TOKEN)], connections=8, count=2_000, seconds=4
-        )
-        rates = [
-            run(server.port, [request(GENERATIONS, body, TOKEN)], connections=8, count=2_000, seconds=5)
-            for _ in range(REPEATS)
-        ]
-        grown = server.memory_mib() - before
-    assert not any(one.bad for one in rates)
-    rate = statistics.median(one.per_second for one in rates)
-    return [
-        Row("2 MiB base64 passed through, 8 connections", rate, "/s", "≥ 250", rate >= 250,
-            f"upstream direct {theirs.per_second:,.0f}/s", rate / theirs.per_second),
-        Row("memory grown by it", grown, "MiB", "≤ 8 connections × 4 MiB", grown <= 32),
-    ]  # fmt: skip
+    wires, rows = [request(GENERATIONS, body, TOKEN)], []
+    with module("upstream", 0, 2 * 1024 * 1024) as upstream:
+        direct = [request("/v1/images/generations", body, TOKEN)]
+        for processes in (1, 2):
+            with bide(
+                "serve", work / f"base64-{processes}", "--processes", str(processes), upstream=upstream.port
+            ) as server:
+                before = server.memory_mib()
+                theirs = run(upstream.port, direct, connections=8, count=2_000, seconds=4)
+                ours = [run(server.port, wires, connections=8, count=2_000, seconds=5) for _ in range(REPEATS)]
+                grown = server.memory_mib() - before
+            assert not any(one.bad for one in ours)
+            rate = statistics.median(one.per_second for one in ours)
+            rows += [
+                Row(f"2 MiB base64 passed through, 8 connections, {processes} process(es)", rate, "/s", "≥ 250",
+                    rate >= 250, f"upstream direct {theirs.per_second:,.0f}/s", rate / theirs.per_second),
+                Row("memory grown by it", grown, "MiB", "≤ 8 connections × 8 MiB", grown <= 64),
+            ]  # fmt: skip
+    return rows
 
 
-def in_flight(work: Path, url: str) -> list[Row]:
+def in_flight(work: Path, new_database: NewDatabase) -> list[Row]:
     """5,000 waiting calls on an upstream that takes 5 s, arriving evenly; what the gateway adds."""
     with module("upstream", 5, 200) as upstream, bide("serve", work / "flight", upstream=upstream.port) as server:
         wire = request(GENERATIONS, SMALL, TOKEN)
@@ -164,7 +166,7 @@ def in_flight(work: Path, url: str) -> list[Row]:
     ]
 
 
-def rest(work: Path, url: str) -> list[Row]:
+def rest(work: Path, new_database: NewDatabase) -> list[Row]:
     """Start and idle memory."""
     times, memory = [], 0.0
     for number in range(REPEATS):
@@ -180,12 +182,12 @@ def rest(work: Path, url: str) -> list[Row]:
     ]
 
 
-def rows_grow(work: Path, url: str) -> list[Row]:
+def rows_grow(work: Path, new_database: NewDatabase) -> list[Row]:
     """Claim, retrieve and batch with 1,000 and with 1,000,000 finished tasks in the table."""
-    return asyncio.run(growth.measure(work, url))
+    return asyncio.run(growth.measure(work, [new_database(), new_database()]))
 
 
-FIGURES: dict[str, Callable[[Path, str], list[Row]]] = {
+FIGURES: dict[str, Callable[[Path, NewDatabase], list[Row]]] = {
     "rest": rest, "poll": poll, "submit": submit, "throughput": throughput, "inline": inline, "base64": base64,
     "in_flight": in_flight, "rows": rows_grow,
 }  # fmt: skip

@@ -158,7 +158,8 @@ class Scripted:
         one = self.settings
         slots = asyncio.Semaphore(one.concurrency) if one.concurrency else None
         session = gateway.outbound.channel_session(one.base_url, "a-key", one.timeout_s)
-        return Channel(one, self, frozenset(one.capabilities) or self.CAPABILITIES, "a-key", one.options, session, slots)
+        can = frozenset(one.capabilities) or self.CAPABILITIES
+        return Channel(one, self, can, "a-key", one.options, session, slots)
 
 
 async def _answer(answer: Answer, call: Call) -> Outcome:
@@ -207,8 +208,8 @@ class World:
         found = self.gateway.catalog.operation("openai", operation)
         return await submit.submit(self.gateway, Submission(
             caller=caller or self.caller, operation=found, values=dict(found.check(body)),
-            request=msgspec.json.encode(body), uploads=None, trace_id=trace_id, base_url="http://gateway.test", waits=waits,
-            callback_url=callback_url, idempotency_key=key, body_hash=json.dumps(body) if key else "",
+            request=msgspec.json.encode(body), uploads=None, trace_id=trace_id,
+            base_url="http://gateway.test", waits=waits, callback_url=callback_url, idempotency_key=key, body_hash=json.dumps(body) if key else "",
         ))  # fmt: skip
 
     async def work(self) -> list[Ending | None]:
@@ -344,7 +345,7 @@ def run(
 async def until(condition: Callable[[], Awaitable[bool]], seconds_max: float = 10.0) -> None:
     """Waits for something that is bound to become true; fails if it does not."""
     async with asyncio.timeout(seconds_max):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 (what is waited for is often a row)
             await asyncio.sleep(0.005)
 
 

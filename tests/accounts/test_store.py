@@ -126,12 +126,9 @@ def test_when_a_credential_expires_and_whether_it_is_switched_off_is_told(on_bot
     async def test(db: Database) -> None:
         await bootstrap(db)
         owner = await known(db)
-        await write_one(
-            db, lambda tx: store.add_credential(
-                tx, StillClock(), owner.application_id, owner.user_id, "short", "short-lived-token-of-mine", START_MS + 1,
-            )
-        )  # fmt: skip
-        assert (await known(db, "short-lived-token-of-mine")).expires_at == START_MS + 1
+        token, ids = "short-lived-token-of-mine", (owner.application_id, owner.user_id)
+        await write_one(db, lambda tx: store.add_credential(tx, StillClock(), *ids, "short", token, START_MS + 1))
+        assert (await known(db, token)).expires_at == START_MS + 1
         for table in ("credentials", "applications"):
             await write_one(db, lambda tx, table=table: tx.run(f"UPDATE {table} SET disabled = 1"))
             assert (await known(db)).disabled
@@ -144,9 +141,7 @@ def test_when_a_credential_expires_and_whether_it_is_switched_off_is_told(on_bot
 def test_an_application_for_one_service_says_which(on_both: Settings) -> None:
     async def test(db: Database) -> None:
         await bootstrap(db)
-        await write_one(
-            db, lambda tx: tx.run("UPDATE applications SET scope = 'Individual', service = 'suno'")
-        )  # fmt: skip
+        await write_one(db, lambda tx: tx.run("UPDATE applications SET scope = 'Individual', service = 'suno'"))
         assert (await known(db)).service == "suno"
 
     use(on_both, test)

@@ -141,6 +141,10 @@ def providers() -> list[str]:
     ]  # fmt: skip
 
 
+def everybody_but(*parts: str) -> list[str]:
+    return [name for name in CODE if name.partition(".")[0] not in parts]
+
+
 def test_the_dialects_are_found() -> None:
     assert {"sandbox", "openai_images"} <= set(providers())
 
@@ -149,14 +153,14 @@ SHAPES = {"api.schemas": {"openai_images"}}
 """Where the catalogue's name of a public answer is the same word as a dialect: it is the wire's, not an upstream's."""
 
 
-@pytest.mark.parametrize("name", [name for name in CODE if name.partition(".")[0] not in {"providers", "catalog"}])
+@pytest.mark.parametrize("name", everybody_but("providers", "catalog"))
 def test_nobody_but_providers_and_the_catalogue_names_a_dialect(name: str) -> None:
     """What a program says to people (docstrings, descriptions of settings) may name a dialect as an example."""
     words = set(re.findall(r"\w+", code_without_prose(CODE[name])))
     assert words & set(providers()) <= {"sandbox"} | SHAPES.get(name, set())
 
 
-@pytest.mark.parametrize("name", [name for name in CODE if name.partition(".")[0] not in {"providers", "catalog", "cli"}])
+@pytest.mark.parametrize("name", everybody_but("providers", "catalog", "cli"))
 def test_the_sandbox_is_a_channel_like_any_other_to_everybody_but_the_settings(name: str) -> None:
     texts = {node.value for node in ast.walk(tree(CODE[name])) if isinstance(node, ast.Constant)}
     assert "sandbox" not in texts

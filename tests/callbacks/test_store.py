@@ -33,7 +33,9 @@ async def owe(db: Database, *ids: str, host: str = "http://a", due_at: int = NOW
     await write_one(db, lambda tx: store.add(tx, items))
 
 
-async def claim(db: Database, lease_id: int = 1, now: int = NOW, limit: int = 10, busy: tuple[str, ...] = ()) -> list[Owed]:
+async def claim(
+    db: Database, lease_id: int = 1, now: int = NOW, limit: int = 10, busy: tuple[str, ...] = ()
+) -> list[Owed]:
     return await db.write(store.claim, ClaimDeliveries(now, limit, lease_id, now + LEASE, busy))
 
 

@@ -108,8 +108,10 @@ def test_only_the_channels_own_origin_is_vouched_for() -> None:
         found = channels.named("main")
         assert found is not None
         assert found.is_at("https://api.example.com/files/1.png")
-        for other in ("http://api.example.com/1.png", "https://api.example.com:8443/1.png", "https://example.com/1.png",
-                      "https://api.example.com.evil.test/1.png", "https://x@api.example.com/1.png", "", "/1.png"):  # fmt: skip
+        for other in (
+            "http://api.example.com/1.png", "https://api.example.com:8443/1.png", "https://example.com/1.png",
+            "https://api.example.com.evil.test/1.png", "https://x@api.example.com/1.png", "", "/1.png",
+        ):  # fmt: skip
             assert not found.is_at(other)
 
     use(test, channel())

@@ -1,7 +1,6 @@
 """What is past its time goes, and nothing else does."""
 
 import asyncio
-from pathlib import Path
 
 from bide.callbacks import store as callbacks
 from bide.flow import sweep
@@ -85,7 +84,7 @@ def test_a_sweep_that_died_between_a_file_and_its_row_is_done_again(on_both: Set
         await world.work()
         world.clock.pass_s(31 * DAY_S)
         for path in world.files():
-            Path(path).unlink()
+            path.unlink()
         await sweep.sweep_once(world.gateway)
         assert await store.file_names(world.gateway.db, task_id) == []
 

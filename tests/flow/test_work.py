@@ -53,7 +53,8 @@ def test_a_provider_gets_the_checked_values_and_the_channels_name_of_the_model(o
 
 def test_what_the_upstream_said_of_a_picture_is_in_the_response(on_both: Settings) -> None:
     async def told(call: Call) -> Outcome:
-        return Succeeded((await picture(call, revised_prompt="A boat."),), {"created": 99, "usage": {"total_tokens": 3}})
+        drawn = await picture(call, revised_prompt="A boat.")
+        return Succeeded((drawn,), {"created": 99, "usage": {"total_tokens": 3}})
 
     async def test(world: World) -> None:
         task_id = await world.submit()

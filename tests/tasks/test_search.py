@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +72,9 @@ FILTERS: dict[str, tuple[dict[str, Any], list[int]]] = {
     "until a time, its own millisecond included": ({"created_at_max": at(1)}, [1, 0]),
     "a window of one millisecond": ({"created_at_min": at(3), "created_at_max": at(3)}, [3]),
     "a window that holds nothing": ({"created_at_min": at(3) + 1, "created_at_max": at(4) - 1}, []),
-    "a time before all times and one after": ({"created_at_min": -(10**15), "created_at_max": 10**18}, [5, 4, 3, 2, 1, 0]),
+    "a time before all times and one after": (
+        {"created_at_min": -(10**15), "created_at_max": 10**18}, [5, 4, 3, 2, 1, 0],
+    ),
     "all filters at once must match": (
         {"trace_ids": ("trace-2",), "types": ("images_edits",), "application_id": "application-2",
          "created_at_min": at(4), "created_at_max": at(9)}, [5],
@@ -89,9 +90,8 @@ def test_each_filter_finds_what_it_says_newest_first_and_counts_it(on_both: Sett
         shelf = await fill(world)
         wrong = {}
         for name, (wanted, expected) in FILTERS.items():
-            if "ids" in wanted:
-                wanted = {**wanted, "ids": tuple(shelf.ids[one] if isinstance(one, int) else one for one in wanted["ids"])}
-            found = await shelf.find(**wanted)
+            ids = tuple(shelf.ids[one] if isinstance(one, int) else one for one in wanted.get("ids", ()))
+            found = await shelf.find(**{**wanted, "ids": ids})
             if found != (expected, len(expected)):
                 wrong[name] = (found, expected)
         assert wrong == {}
@@ -301,12 +301,12 @@ async def plan(db: Database, sql: str, args: list[Any]) -> str:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def plans(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def plans(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     url = ""
     if request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.new_database()
-    yield explain(quick(tmp_path_factory.mktemp("plans"), database_url=url))
+    return explain(quick(tmp_path_factory.mktemp("plans"), database_url=url))
 
 
 TABLES = ("tasks", "endings", "files", "t", "e")

@@ -87,6 +87,11 @@ def _operation_id(path: str) -> str:
 
 # -- operations
 
+_IDEMPOTENCY_KEY = {
+    "name": "idempotency-key", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 255},
+    "description": "A name of your own for this request: sent again with the same body it answers the same task.",
+}  # fmt: skip
+
 
 def _operation(operation: Operation, path: str) -> dict[str, Any]:
     entry = operation.entry
@@ -95,6 +100,7 @@ def _operation(operation: Operation, path: str) -> dict[str, Any]:
         "tags": [operation.service],
         "summary": entry.title,
         "description": _about(operation),
+        "parameters": [_IDEMPOTENCY_KEY],
         "requestBody": {"$ref": f"#/components/requestBodies/{_id(operation)}"},
         "responses": {"200": _answer(operation), **_errors(_NOT_OF_CALLS)},
     }
