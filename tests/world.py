@@ -208,8 +208,8 @@ class World:
         found = self.gateway.catalog.operation("openai", operation)
         return await submit.submit(self.gateway, Submission(
             caller=caller or self.caller, operation=found, values=dict(found.check(body)),
-            request=msgspec.json.encode(body), uploads=None, trace_id=trace_id,
-            base_url="http://gateway.test", waits=waits, callback_url=callback_url, idempotency_key=key, body_hash=json.dumps(body) if key else "",
+            request=msgspec.json.encode(body), uploads=None, trace_id=trace_id, base_url="http://gateway.test",
+            waits=waits, callback_url=callback_url, idempotency_key=key, body_hash=json.dumps(body) if key else "",
         ))  # fmt: skip
 
     async def work(self) -> list[Ending | None]:

@@ -253,7 +253,7 @@ def test_a_reader_that_takes_nothing_is_cut_off(served: Served) -> None:
     with socket.create_connection(("127.0.0.1", served.port)) as stalled:
         stalled.sendall(f"GET /impatient/{served.names['huge']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         stalled.settimeout(20)
-        threading.Event().wait(STALL_S * 3)
+        threading.Event().wait(STALL_S * 6)
         got = 0
         while data := stalled.recv(1_000_000):
             got += len(data)

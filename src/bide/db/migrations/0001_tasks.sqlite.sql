@@ -51,8 +51,8 @@ CREATE TABLE tasks (
 );
 CREATE INDEX tasks_user ON tasks (user_id, service, id) WHERE visible = 1;
 CREATE INDEX tasks_user_type ON tasks (user_id, service, type, id) WHERE visible = 1;
-CREATE INDEX tasks_application ON tasks (application_id, service, id) WHERE visible = 1;
-CREATE INDEX tasks_trace ON tasks (user_id, trace_id, id) WHERE visible = 1;
+CREATE INDEX tasks_application ON tasks (user_id, application_id, service, id) WHERE visible = 1;
+CREATE INDEX tasks_trace ON tasks (user_id, service, trace_id, id) WHERE visible = 1;
 CREATE INDEX tasks_inline ON tasks (id) WHERE visible = 0;
 
 -- One row per unfinished task; it is deleted when the task ends, so it stays as small as the work is.
