@@ -24,7 +24,7 @@ def main() -> None:
     rows: list[Row] = []
     work = Path(tempfile.mkdtemp(prefix="bide-bench-"))
     try:
-        with postgres() as server:
+        with postgres(durable=True) as server:
             for name in wanted:
                 for row in FIGURES[name](work, server.new_database):
                     rows.append(row)

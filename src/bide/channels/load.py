@@ -54,7 +54,7 @@ class Channel:
     def rest(self, model: str, until: float) -> None:
         if len(self.rests) >= RESTS_MAX:
             self.rests.clear()
-        self.rests[model] = until
+        self.rests[model] = max(until, self.rests.get(model, 0.0))
 
     def is_at(self, url: str) -> bool:
         """Whether an address is on the channel's own host, which its operator vouches for."""

@@ -7,10 +7,14 @@ expire. A file is deleted before its row, so a crash between the two only means 
 from bide.callbacks import store as callbacks
 from bide.db import Tx
 from bide.gateway import Gateway
+from bide.storage.base import day_of
 from bide.tasks import attempts, store
 
 BATCH = 200
 EVERY_S = 30.0
+ORPHANS_EVERY_S = 3600.0
+SLACK_MS = 2 * 86_400_000
+"""A file is stored at most a task's run time before it is registered: two days are plenty."""
 
 
 async def sweep_once(gateway: Gateway) -> bool:
@@ -25,6 +29,12 @@ async def sweep_once(gateway: Gateway) -> bool:
         await gateway.storage.delete(names)
         await gateway.db.write(_forget, names)
     return len(ids) >= BATCH or len(names) == BATCH
+
+
+async def sweep_orphans_once(gateway: Gateway) -> None:
+    """Files that no row knows: a worker died between storing and settling. They go with their whole day."""
+    oldest = gateway.clock.now_ms() - gateway.settings.retention_ms - SLACK_MS
+    await gateway.storage.delete_days(day_of(max(oldest, 0)))
 
 
 async def _delete(tx: Tx, items: list[list[str]]) -> list[None]:

@@ -239,7 +239,10 @@ async def _submit(run: _Run, channel: Channel) -> Outcome:
 
 
 async def _poll(run: _Run, channel: Channel, upstream_id: str) -> Outcome:
-    """Asks how a submission is doing. A poll that fails says nothing about the work: it is asked again."""
+    """Asks how a submission is doing. A poll that got no answer says nothing about the work: it is asked again.
+
+    A provider that raises here has a defect, and would raise again: that ends the task, and nothing is resubmitted.
+    """
     try:
         async with asyncio.timeout(_remaining(run)):
             outcome = await channel.provider.poll(_call(run, channel), upstream_id)

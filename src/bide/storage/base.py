@@ -19,6 +19,8 @@ CHUNK = 256 * 1024
 """Bytes of one step while a file is read."""
 
 _TYPES = {end: kind for kind, end in EXTENSIONS.items()}
+PRIVATE = "private/"
+_DAY = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NAME = re.compile(rf"(private/)?([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/([0-9a-f]{{32}})\.({'|'.join(_TYPES)})")
 
 
@@ -51,7 +53,23 @@ class Storage(Protocol):
         """Removes files; those that are missing are no error."""
         ...
 
+    async def delete_days(self, before: str) -> None:
+        """Removes all files, private ones too, that were stored on days before `before` (`2026-11-22`).
+
+        What a killed process had stored and never registered is found only so.
+        """
+        ...
+
     async def close(self) -> None: ...
+
+
+def day_of(at_ms: int) -> str:
+    """The day (UTC) under which a file of that time is stored."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def is_day(folder: str) -> bool:
+    return _DAY.fullmatch(folder) is not None
 
 
 def is_name(name: str) -> bool:
@@ -75,5 +93,4 @@ def token_of(name: str) -> str:
 
 
 def new_name(clock: Clock, content_type: str, *, private: bool = False) -> str:
-    day = datetime.fromtimestamp(clock.now_ms() / 1000, UTC).date().isoformat()
-    return f"{'private/' if private else ''}{day}/{clock.token()}.{extension(content_type)}"
+    return f"{PRIVATE if private else ''}{day_of(clock.now_ms())}/{clock.token()}.{extension(content_type)}"

@@ -11,6 +11,7 @@ machine was quieter 2,650. Syncing before or after the rename made no difference
 import asyncio
 import itertools
 import os
+import shutil
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from bide.clock import Clock
 from bide.providers.base import Stored
-from bide.storage.base import CHUNK, Opened, is_name, new_name, type_of
+from bide.storage.base import CHUNK, PRIVATE, Opened, is_day, is_name, new_name, type_of
 from bide.storage.intake import BLOCK, Hops, Intake
 
 _COMMITTERS = 4
@@ -73,6 +74,9 @@ class LocalStorage:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._writers, self._remove, paths, yesterday.isoformat())
 
+    async def delete_days(self, before: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writers, self._remove_days, before)
+
     async def close(self) -> None:
         for pool in (self._writers, self._commits.pool, self._readers):
             await asyncio.to_thread(pool.shutdown)
@@ -105,6 +109,14 @@ class LocalStorage:
                 self._commits.forget(folder)
                 with suppress(OSError):
                     folder.rmdir()
+
+
+    def _remove_days(self, before: str) -> None:
+        for above in (self._root, self._root / PRIVATE):
+            for folder in above.iterdir() if above.exists() else ():
+                if is_day(folder.name) and folder.name < before:
+                    self._commits.forget(folder)
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 class LocalSink:

@@ -20,7 +20,7 @@ from obstore.store import S3Store
 from bide.clock import Clock
 from bide.providers.base import Stored
 from bide.settings import Settings, SettingsError
-from bide.storage.base import Opened, is_name, new_name, type_of
+from bide.storage.base import PRIVATE, Opened, is_day, is_name, new_name, type_of
 from bide.storage.intake import BLOCK, Hops
 from bide.storage.spool import Spool, SpoolSink
 
@@ -64,6 +64,19 @@ class S3Storage:
         if keys:
             with _failures():
                 await obstore.delete_async(self._store, keys)
+
+    async def delete_days(self, before: str) -> None:
+        with _failures():
+            for above in ("", PRIVATE):
+                found = await obstore.list_with_delimiter_async(self._store, above or None)
+                for folder in found["common_prefixes"]:
+                    day = folder.rstrip("/").rpartition("/")[2]
+                    if is_day(day) and day < before:
+                        await self._delete_folder(folder)
+
+    async def _delete_folder(self, folder: str) -> None:
+        async for objects in obstore.list(self._store, folder.rstrip("/") + "/"):
+            await obstore.delete_async(self._store, [one["path"] for one in objects])
 
     async def close(self) -> None:
         await self._spool.close()
