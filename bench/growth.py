@@ -15,7 +15,7 @@ from bide.clock import Clock, uuid7
 from bide.db import Database, Tx, write_one
 from bide.db.migrate import prepare
 from bide.settings import Settings
-from bide.tasks import search, store
+from bide.tasks import purge, search, store
 from bide.tasks.search import Filter
 from bide.tasks.store import Claim, Lease, NewTask, Task
 
@@ -146,7 +146,7 @@ _STATEMENTS: dict[str, Callable[[Database, int], Awaitable[None]]] = {
 
 async def _forget(tx: Tx, task_id: str) -> None:
     await tx.run("DELETE FROM queue WHERE task_id = $1", task_id)
-    await store.delete(tx, [task_id])
+    await purge.delete(tx, [task_id])
 
 
 def _task(clock: Clock) -> Task:

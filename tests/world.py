@@ -30,6 +30,7 @@ from PIL import Image
 
 from bide.accounts.store import Caller
 from bide.app import open_gateway
+from bide.callbacks import store as deliveries
 from bide.callbacks.hosts import Hosts
 from bide.callbacks.store import Owed
 from bide.channels.load import Channel, Channels
@@ -232,23 +233,22 @@ class World:
     # -- workers that die
 
     async def claim(self) -> list[Work]:
-        """Claims what is due for a worker that dies: nobody keeps its leases."""
-        claimed = await work.work_once(self.gateway, 100)
-        for one in claimed:
-            self.gateway.task_leases.drop(one.task.id)
-        return claimed
+        """Claims what is due for a worker of another process, which dies: nobody keeps its leases."""
+        gateway = self.gateway
+        lease = store.Lease(gateway.clock.lease_id(), gateway.task_leases.until())
+        return await gateway.db.write(store.claim, store.Claim(gateway.clock.now_ms(), 100, lease))
 
     async def claim_one(self) -> Work:
         (claimed,) = await self.claim()
         return claimed
 
     async def claim_deliveries(self) -> list[Owed]:
-        """Claims the callbacks that are due for a worker that dies."""
-        started: list[Owed] = []
-        await callback.deliver_once(self.gateway, Hosts(1000), started.append)
-        for owed in started:
-            self.gateway.delivery_leases.drop(owed.id)
-        return started
+        """Claims the callbacks that are due for a worker of another process, which dies."""
+        gateway, hosts = self.gateway, Hosts(1000)
+        claim = deliveries.ClaimDeliveries(gateway.clock.now_ms(), 100, gateway.clock.lease_id(),
+                                           gateway.delivery_leases.until(), hosts.room)  # fmt: skip
+        claimed, _more = await gateway.db.write(deliveries.claim, claim)
+        return claimed
 
     async def open_attempt(self, claimed: Work, channel: str = "first") -> None:
         """What a worker writes down before it asks."""

@@ -9,6 +9,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,10 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
         gateway = Gateway(
             settings=settings, clock=clock, db=db, outbound=outbound, catalog=load_catalog(), storage=storage,
             spool=spool, channels=load_channels(settings, outbound, clock),
-            task_leases=Leases(lambda *lease: background.spawn(db.write(store.extend, lease)), clock,
-                               settings.lease_s),
-            delivery_leases=Leases(lambda *lease: background.spawn(db.write(callbacks.extend, lease)), clock,
-                                   settings.lease_s),
+            task_leases=Leases(partial(db.write, store.extend), clock, settings.lease_s),
+            delivery_leases=Leases(partial(db.write, callbacks.extend), clock, settings.lease_s),
         )  # fmt: skip
-        background.spawn(_keep_leases(gateway))
+        background.spawn(_again(partial(_keep_leases, gateway)))
         yield gateway
 
 
@@ -96,7 +95,7 @@ class _Background:
     async def finish(self, seconds_max: float) -> None:
         """Waits for all of it, or for so long."""
         if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=seconds_max)
+            await asyncio.wait(set(self._tasks), timeout=max(seconds_max, 0.0))
 
     async def cancel(self) -> None:
         for task in list(self._tasks):
@@ -110,8 +109,8 @@ class Worker:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._hosts = Hosts(gateway.settings.callback_concurrency)
-        self._stopping = False
-        self._running, self._loops = _Background(), _Background()
+        self._draining, self._stopping, self._until = False, False, 0.0
+        self._tasks, self._deliveries, self._loops = _Background(), _Background(), _Background()
 
     def start(self) -> None:
         gateway = self._gateway
@@ -121,29 +120,48 @@ class Worker:
             self._loops.spawn(_again(loop))
 
     def drain(self) -> None:
-        """Takes nothing new from now on."""
-        self._stopping = True
+        """Takes no new task from now on; callbacks are still delivered until `stop`. The grace time begins."""
+        if not self._draining:
+            self._until = asyncio.get_running_loop().time() + self._gateway.settings.stop_grace_s
+        self._draining = True
         self._gateway.tasks_due.now()
-        self._gateway.deliveries_due.now()
 
-    async def stop(self, seconds_max: float) -> None:
-        """Finishes what it holds, or leaves it to be taken over when its leases end."""
+    async def stop(self) -> None:
+        """Finishes what it holds. What is not done in time is left: with its lease given back if nobody is being
+        asked, so that another worker takes it at once, else until the lease ends."""
+        gateway, loop = self._gateway, asyncio.get_running_loop()
         self.drain()
-        await self._running.finish(seconds_max)
-        await self._loops.cancel()
-        await self._running.cancel()
+        await self._tasks.finish(self._until - loop.time())
+        self._stopping = True
+        gateway.deliveries_due.now()
+        await self._deliveries.finish(self._until - loop.time())
+        now = gateway.clock.now_ms()
+        tasks, deliveries = gateway.task_leases.held(now), gateway.delivery_leases.held(now)
+        for left in (self._loops, self._tasks, self._deliveries):
+            await left.cancel()
+        with contextlib.suppress(DatabaseError):
+            await gateway.db.write(store.release, tasks)
+            await gateway.db.write(callbacks.release, deliveries)
 
     # The loops. One pass of each is a function of `bide.flow`, which is what tests call.
 
     async def _work(self) -> None:
-        gateway = self._gateway
-        while not self._stopping:
-            free = gateway.settings.worker_concurrency - len(self._running)
+        gateway, most = self._gateway, self._gateway.settings.worker_concurrency
+        while not self._draining:
+            free = most - len(self._tasks)
             claimed = await work.work_once(gateway, free) if free > 0 else []
             for one in claimed:
-                self._running.spawn(work.run(gateway, one))
+                self._tasks.spawn(self._run(one, wake=free <= len(claimed)))
             if len(claimed) < work.CLAIM_MAX:
                 await gateway.tasks_due.wait(gateway.settings.worker_poll_s)
+
+    async def _run(self, one: store.Work, *, wake: bool) -> None:
+        """Runs a task; a worker that was full looks for the next when it is done."""
+        try:
+            await work.run(self._gateway, one)
+        finally:
+            if wake:
+                self._gateway.tasks_due.now()
 
     async def _deliver(self) -> None:
         gateway, hosts = self._gateway, self._hosts
@@ -152,14 +170,13 @@ class Worker:
                 await gateway.deliveries_due.wait(gateway.settings.worker_poll_s)
 
     def _start_delivery(self, owed: callbacks.Owed) -> None:
-        self._running.spawn(callback.deliver(self._gateway, self._hosts, owed))
+        self._deliveries.spawn(callback.deliver(self._gateway, self._hosts, owed))
 
     async def _sweep(self) -> None:
         clock = self._gateway.clock
         while not self._stopping:
             more = await sweep.sweep_once(self._gateway)
             await clock.sleep(0.1 if more else sweep.EVERY_S * (0.5 + clock.chance()))
-
 
     async def _sweep_orphans(self) -> None:
         clock = self._gateway.clock
@@ -171,8 +188,8 @@ class Worker:
 async def _keep_leases(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(gateway.settings.lease_s / 3)
-        gateway.task_leases.keep()
-        gateway.delivery_leases.keep()
+        await gateway.task_leases.keep()
+        await gateway.delivery_leases.keep()
 
 
 async def _again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -181,7 +198,7 @@ async def _again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             return await loop()
         except Exception:
-            log.exception("loop failed", loop=loop.__name__)
+            log.exception("loop failed")
             await asyncio.sleep(1)
 
 
@@ -230,7 +247,7 @@ async def run_server(
     finally:
         looking.cancel()
         if worker is not None:
-            await worker.stop(settings.stop_grace_s)
+            await worker.stop()
 
 
 async def run_worker(gateway: Gateway, ready: Callable[[], None]) -> None:
@@ -243,7 +260,7 @@ async def run_worker(gateway: Gateway, ready: Callable[[], None]) -> None:
     worker.start()
     ready()
     await stop.wait()
-    await worker.stop(gateway.settings.stop_grace_s)
+    await worker.stop()
 
 
 def _nothing() -> None:

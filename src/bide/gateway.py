@@ -1,7 +1,7 @@
 """The parts of one process, put together once in `bide.app` and passed to every verb."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bide.catalog.load import Catalog
@@ -62,12 +62,17 @@ class Endings:
             event.set()
 
 
+Held = list[tuple[str, int, int]]
+"""Leases: row id, lease id, when they end."""
+
+
 class Leases:
     """The leases this process holds on rows of one table, kept while their work goes on."""
 
-    def __init__(self, extend: Callable[[str, int, int], object], clock: Clock, lease_s: float) -> None:
+    def __init__(self, extend: Callable[[Held], Awaitable[object]], clock: Clock, lease_s: float) -> None:
         self._extend, self._clock, self._ms = extend, clock, int(lease_s * 1000)
         self._held: dict[str, tuple[int, int]] = {}
+        self._looked = clock.now_ms()
 
     def until(self) -> int:
         """When a lease taken now ends."""
@@ -79,16 +84,29 @@ class Leases:
     def drop(self, row_id: str) -> None:
         self._held.pop(row_id, None)
 
+    def held(self, until_ms: int) -> Held:
+        """All leases, as if they ended at a time."""
+        return [(row_id, lease_id, until_ms) for row_id, (lease_id, _) in self._held.items()]
+
     def __len__(self) -> int:
         return len(self._held)
 
-    def keep(self) -> None:
+    async def keep(self) -> None:
         """Extends what has less than two thirds of its time left. Called three times per lease."""
-        soon, until = self._clock.now_ms() + self._ms * 2 // 3, self.until()
-        for row_id, (lease_id, end) in self._held.items():
-            if end <= soon:
-                self._held[row_id] = (lease_id, until)
-                self._extend(row_id, lease_id, until)
+        now = self._clock.now_ms()
+        self._looked, soon, until = now, now + self._ms * 2 // 3, self.until()
+        ending = [(row_id, lease_id, until) for row_id, (lease_id, end) in self._held.items() if end <= soon]
+        if ending:
+            await self._extend(ending)
+            for row_id, lease_id, _ in ending:
+                if self._held.get(row_id, (0, 0))[0] == lease_id:
+                    self._held[row_id] = (lease_id, until)
+
+    async def keep_overdue(self) -> None:
+        """Before a claim: a process that was stopped for a while must not take its own work for a dead worker's.
+        Nothing to do, nearly always."""
+        if self._clock.now_ms() - self._looked > self._ms * 2 // 3:
+            await self.keep()
 
 
 @dataclass(frozen=True, slots=True)

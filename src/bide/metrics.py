@@ -4,6 +4,8 @@ from functools import cache
 
 from prometheus_client import Counter, Histogram
 
+from bide.errors import ERRORS
+
 _requests = Counter("bide_requests_total", "HTTP requests answered.", ["route", "status"])
 _seconds = Histogram(
     "bide_request_seconds", "Seconds from request to answer.", ["route"],
@@ -47,7 +49,8 @@ def _task_histogram(kind: str) -> Histogram:
 
 
 def task(kind: str, state: str, code: str, seconds: float) -> None:
-    _task_counter(kind, state, code).inc()
+    """One task that ended. A code that is none of ours may be a text of a caller or an upstream: it is no label."""
+    _task_counter(kind, state, code if not code or code in ERRORS else "other").inc()
     _task_histogram(kind).observe(seconds)
 
 

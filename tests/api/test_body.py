@@ -46,6 +46,7 @@ def test_a_good_body_comes_back_unchanged(raw: bytes) -> None:
 
 TOO_DEEP = "the body is nested more than 64 levels deep"
 TWICE = "the body holds two values for the same key of one object"
+TOO_MANY = "the body holds more than 40,000 quotes, commas and opening brackets"
 BIG = "the body holds an integer that does not fit 64 bits"
 REFUSED: list[tuple[bytes, str]] = [
     (b"", "the body is empty; it must be a JSON object"),
@@ -104,10 +105,14 @@ REFUSED: list[tuple[bytes, str]] = [
     (b'{"\\uDFFF":1}', "the body is not valid JSON: a text in it holds half of a surrogate pair"),
     (nested(DEPTH + 1), TOO_DEEP),
     (nested(DEPTH + 1, b'{"a":', b"}").replace(b":}", b":1}", 1), TOO_DEEP),
-    (b"[" * 100_000, TOO_DEEP),
-    (b'[{"a":' * 50_000, TOO_DEEP),
-    (b'{"a":"\\"' + b"\\\"" * 200_000, "the body is not valid JSON: it ends too early"),
-    (b'"[{\\' * 20_000, "the body is not valid JSON: "),
+    (b"[" * 30_000, TOO_DEEP),
+    (b'[{"a":' * 9_000, TOO_DEEP),
+    (b'{"a":"\\"' + b"\\\"" * 30_000, "the body is not valid JSON: it ends too early"),
+    (b'"[{\\' * 12_000, "the body is not valid JSON: "),
+    (b"[" * 100_000, TOO_MANY),
+    (b'{"a":[' + b"{}," * 350_000 + b"{}]}", TOO_MANY),
+    (b'{"a":[' + b"0," * 50_000 + b"0]}", TOO_MANY),
+    (b"{" + b'"":0,' * 20_000, TOO_MANY),
 ]  # fmt: skip
 
 
@@ -127,7 +132,26 @@ def test_the_depth_is_that_of_the_setting() -> None:
 
 def test_a_depth_the_parser_cannot_do_is_refused_like_any_other() -> None:
     with pytest.raises(BadRequest, match="nested more than"):
-        parse_body(nested(90_000), 100_000)
+        parse_body(nested(30_000), 100_000)
+
+
+@pytest.mark.parametrize("sign", ["[", "{", "\"", ",", "[{,", ":", "\\", "\n", "1"])
+def test_a_prompt_of_the_greatest_length_is_taken_whatever_it_is_made_of(sign: str) -> None:
+    body = {"prompt": (sign * 32_000)[:32_000], "model": "gpt-image-2", "user": "somebody", "n": 1}
+    assert parse_body(json.dumps(body).encode(), DEPTH) == body
+
+
+@given(st.text(alphabet='\\"[]{}: ,1ü\n', max_size=40), st.booleans())
+def test_text_is_told_from_structure_whatever_is_escaped_in_it(text: str, ascii_only: bool) -> None:
+    body = {"a": text, "b": [{"c": text}, text], text + "!": 1}
+    raw = json.dumps(body, ensure_ascii=ascii_only)
+    assert parse_body(raw.encode(), 3) == body
+    with pytest.raises(BadRequest, match="more than 2 levels deep"):
+        parse_body(raw.encode(), 2)
+    with pytest.raises(BadRequest, match="two values for the same key"):
+        parse_body((raw[:-1] + ',"b":0}').encode(), 3)
+    with pytest.raises(BadRequest, match="does not fit 64 bits"):
+        parse_body((raw[:-1] + ',"d":18446744073709551616}').encode(), 3)
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,29 @@ def test_a_success_stays_one_whatever_the_rest_of_the_answer_is(handler: Handler
     assert (sent.status, sent.error) == (200, "")
 
 
+@pytest.mark.parametrize("status", ["200 OK", "500 Oops"])
+def test_a_body_that_drips_is_left_long_before_the_bound_of_the_exchange(status: str) -> None:
+    """The receiver sees the connection end while the exchange might still take an hour."""
+    left = asyncio.Event()
+
+    async def drips(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 1000000\r\n\r\n".encode())
+        try:
+            await for_ever(writer, b"a")
+        except OSError:
+            left.set()
+
+    async def scenario(outbound: Outbound) -> None:
+        async with receiver(drips) as url:
+            async with asyncio.timeout(30):
+                sent = await send(outbound, url, timeout_s=3_600)
+                assert sent.status == int(status[:3])
+                await left.wait()
+
+    run(scenario)
+
+
 def test_of_an_endless_answer_little_is_read() -> None:
     written = 0
 

@@ -29,14 +29,19 @@ def use(settings: Settings, test: Callable[[Database], Awaitable[None]]) -> None
 
 
 async def owe(db: Database, *ids: str, host: str = "http://a", due_at: int = NOW) -> None:
-    items = [NewDelivery(one, f"task-{one}", f"{host}/cb", host, due_at, NOW) for one in ids]
+    items = [NewDelivery(one, f"task-{one}", f"{host}/cb", host, "application", due_at, NOW) for one in ids]
     await write_one(db, lambda tx: store.add(tx, items))
 
 
 async def claim(
     db: Database, lease_id: int = 1, now: int = NOW, limit: int = 10, busy: tuple[str, ...] = ()
 ) -> list[Owed]:
-    return await db.write(store.claim, ClaimDeliveries(now, limit, lease_id, now + LEASE, busy))
+    def room(host: str, owner: str) -> int:
+        assert owner == "application"
+        return 0 if host in busy else 100
+
+    claimed, _more = await db.write(store.claim, ClaimDeliveries(now, limit, lease_id, now + LEASE, room))
+    return claimed
 
 
 def attempted(owed: Owed, state: str, due_at: int | None = None, **more: Any) -> Attempted:
@@ -75,7 +80,8 @@ def test_hosts_that_have_enough_are_passed_over(on_both: Settings) -> None:
         await owe(db, "a1", "a2", host="http://a")
         await owe(db, "b1", host="http://b")
         assert [one.id for one in await claim(db, busy=("http://a", "http://x"))] == ["b1"]
-        assert sorted(one.id for one in await claim(db)) == ["a1", "a2"]
+        assert await claim(db) == []  # they were put off, so that they are not in the way
+        assert sorted(one.id for one in await claim(db, now=NOW + 2 * store.PUT_OFF_MS)) == ["a1", "a2"]
 
     use(on_both, test)
 
@@ -124,8 +130,8 @@ def test_a_worker_whose_lease_was_taken_over_writes_nothing(on_both: Settings) -
         await claim(db, 2, NOW + LEASE)
         before = await row(db, "a")
         assert await db.write(store.record, attempted(late, DELIVERED)) is False
-        await db.write(store.extend, (late.id, late.lease_id, NOW + 10**9))
-        await db.write(store.put_back, (late.id, late.lease_id, NOW))
+        await db.write(store.extend, [(late.id, late.lease_id, NOW + 10**9)])
+        await db.write(store.release, [(late.id, late.lease_id, NOW)])
         assert await row(db, "a") == before
         ((_, attempts),) = await store.of_task(db, "task-a")
         assert attempts == []
@@ -137,9 +143,9 @@ def test_a_lease_can_be_extended_and_given_back_by_its_holder(on_both: Settings)
     async def test(db: Database) -> None:
         await owe(db, "a")
         (owed,) = await claim(db)
-        await db.write(store.extend, (owed.id, owed.lease_id, NOW + 2 * LEASE))
+        await db.write(store.extend, [(owed.id, owed.lease_id, NOW + 2 * LEASE)])
         assert await claim(db, 2, NOW + LEASE) == []
-        await db.write(store.put_back, (owed.id, owed.lease_id, NOW + 200))
+        await db.write(store.release, [(owed.id, owed.lease_id, NOW + 200)])
         assert await row(db, "a") == ("pending", NOW + 200, 0)
 
     use(on_both, test)
@@ -183,5 +189,25 @@ def test_callbacks_go_with_their_tasks(on_both: Settings) -> None:
         await write_one(db, gone)
         assert await store.of_task(db, "task-a") == []
         assert [row[0] for row in await db.rows("SELECT delivery_id FROM delivery_attempts")] == ["b"]
+
+    use(on_both, test)
+
+
+def test_a_backlog_of_one_receiver_is_passed_by_window_by_window(on_both: Settings) -> None:
+    async def test(db: Database) -> None:
+        await owe(db, *(f"slow{number:04}" for number in range(store.WINDOW + 100)), host="http://slow")
+        await owe(db, "healthy", host="http://healthy", due_at=NOW + 1)
+
+        async def one_look() -> tuple[list[str], bool]:
+            room = {"http://slow": 3, "http://healthy": 5}
+            claim = ClaimDeliveries(NOW + 1, 10, 1, NOW + LEASE, lambda host, _: room[host])
+            claimed, more = await db.write(store.claim, claim)
+            return sorted(one.id for one in claimed), more
+
+        first, more = await one_look()
+        assert (first, more) == (["slow0000", "slow0001", "slow0002"], True)
+        second, more = await one_look()
+        assert "healthy" in second
+        assert not more
 
     use(on_both, test)

@@ -5,16 +5,37 @@ states, and each test here starts from one of them, as the crash left it.
 """
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
 from bide.callbacks import store as callbacks
 from bide.callbacks.hosts import Hosts
+from bide.db import DatabaseError
 from bide.flow import callback, work
 from bide.providers.base import Failed, Pending
 from bide.settings import Settings
 from bide.tasks import store
-from tests.world import LEASE_S, Held, Scripted, World, done, opened, receiving, run, until
+from tests.world import LEASE_S, Held, PassingClock, Scripted, World, done, opened, receiving, run, until
 
 DRAWN = [("first", "succeeded")]
+
+
+class Shaky:
+    """A database that commits an ending, and twice loses the word of it."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self.lost: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    async def write(self, batch: Any, item: Any) -> Any:
+        result = await self._db.write(batch, item)
+        if batch.__name__ == "_settle" and len(self.lost) < 2:
+            self.lost.append(result)
+            raise DatabaseError("the answer to the commit was lost")
+        return result
 
 
 # -- died before the upstream was asked
@@ -374,7 +395,7 @@ def test_a_late_worker_changes_nothing_of_a_task_that_ended_without_it(on_both: 
         late = asyncio.create_task(world.work())
         await asyncio.wait_for(held.asked.wait(), 10)
         world.leases_end()
-        await world.work()  # takes over and, as the upstream does not take our id, ends it
+        await work.run(world.gateway, await world.claim_one())  # the upstream does not take our id: it is ended
         document = await world.document(task_id)
         held.go.set()
         assert await late == [None]
@@ -414,7 +435,7 @@ def test_a_lease_is_kept_for_as_long_as_the_work_goes_on(on_both: Settings) -> N
         await asyncio.wait_for(held.asked.wait(), 10)
         for _ in range(4):
             world.clock.pass_s(LEASE_S * 0.6)
-            gateway.task_leases.keep()
+            await gateway.task_leases.keep()
             kept_until = world.clock.now + int(LEASE_S * 1000)
 
             async def is_kept(until_ms: int = kept_until) -> bool:
@@ -441,7 +462,7 @@ def test_a_lease_with_most_of_its_time_left_costs_no_write(on_both: Settings) ->
         await asyncio.wait_for(held.asked.wait(), 10)
         row = await world.queued(task_id)
         world.clock.pass_s(LEASE_S * 0.3)
-        world.gateway.task_leases.keep()
+        await world.gateway.task_leases.keep()
         await asyncio.sleep(0.02)
         assert await world.queued(task_id) == row
         held.go.set()
@@ -477,5 +498,56 @@ def test_a_poll_is_never_put_off_beyond_the_deadline_and_then_the_task_fails(on_
         assert upstream.polls == []
         assert await world.error(task_id) == "timeout"
         assert await world.attempts(task_id) == [("first", "failed")]
+
+    run(on_both, test, upstream)
+
+
+def test_a_process_that_was_stopped_for_a_while_keeps_its_own_work(on_both: Settings) -> None:
+    """Its lease has ended, but nobody took it: the next claim extends it instead of taking it for a dead worker's."""
+    held = Held(done)
+
+    async def test(world: World) -> None:
+        task_id = await world.submit()
+        working = asyncio.create_task(world.work())
+        await asyncio.wait_for(held.asked.wait(), 10)
+        world.leases_end()
+        assert await work.work_once(world.gateway, 10) == []
+        held.go.set()
+        (ending,) = await working
+        assert ending is not None
+        assert (await world.document(task_id))["response"]["success"] is True
+
+    run(on_both, test, Scripted(held))
+
+
+def test_a_result_survives_a_database_that_is_away_for_a_while(on_both: Settings) -> None:
+    """The upstream was paid: the ending is written when the database is back, and its files stay."""
+
+    async def test(world: World) -> None:
+        task_id = await world.submit()
+        shaky = Shaky(world.gateway.db)
+        world.gateway = replace(world.gateway, db=shaky)
+        (ending,) = await world.work()
+        assert shaky.lost == [True, True]
+        assert ending is not None
+        document = await world.document(task_id)
+        assert document["response"]["success"] is True
+        assert len(world.files()) == 1
+
+    run(on_both, test, clock=PassingClock())
+
+
+def test_an_inline_call_whose_process_died_is_not_asked_for_nobody(on_both: Settings) -> None:
+    upstream = Scripted(done)
+
+    async def test(world: World) -> None:
+        accepted = await world.accept(None, waits=True)
+        world.gateway.task_leases.drop(accepted.task_id)
+        assert accepted.work is not None
+        await world.gateway.db.write(store.close_attempts, (accepted.task_id, accepted.work.lease_id))
+        world.leases_end()
+        await world.work()
+        assert upstream.submitted == []
+        assert (await world.ended(accepted.task_id))["error"]["code"] == "timeout"
 
     run(on_both, test, upstream)

@@ -5,6 +5,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from bide.api.answers import Message
+from bide.api.tasks import answer
 from bide.flow import poll
 from bide.flow.poll import Base64, Documents
 from bide.providers.base import Call, Outcome, Succeeded
@@ -12,6 +14,7 @@ from bide.settings import Settings
 from bide.tasks.search import Filter
 from tests.world import CALLER, PNG, Scripted, World, as_bytes, picture, png, run
 
+MINE = Filter("user-1", "openai")
 OTHER = replace(CALLER, user_id="user-2", application_id="application-2", credential_id="credential-2")
 
 
@@ -92,6 +95,89 @@ def test_a_batch_shows_the_same_documents_as_single_polls(on_both: Settings) -> 
         assert batch == {"items": [await world.document(one) for one in reversed(ids)], "count": 4}
 
     run(on_both, test)
+
+
+async def large(world: World, count: int) -> list[str]:
+    """Tasks whose requests have 200 KB each, newest first."""
+    ids = []
+    for _ in range(count):
+        ids.append(await world.submit(extra="x" * 200_000))
+        world.clock.pass_s(0.001)
+    return ids[::-1]
+
+
+def test_a_small_batch_is_one_body(on_sqlite: Settings) -> None:
+    async def test(world: World) -> None:
+        for _ in range(30):
+            await world.submit()
+        found = await poll.retrieve_batch(world.gateway, MINE, 0, 100)
+        assert isinstance(found, bytes)
+        assert len(json.loads(found)["items"]) == 30
+
+    run(on_sqlite, test)
+
+
+def test_a_large_batch_is_sent_while_it_is_read_in_pieces_of_a_few_documents(on_both: Settings) -> None:
+    async def test(world: World) -> None:
+        ids = await large(world, 20)
+        found = await poll.retrieve_batch(world.gateway, MINE, 0, 100)
+        assert isinstance(found, poll.Parts)
+        parts = [part async for part in found.parts]
+        assert max(map(len, parts)) < 500_000
+        assert json.loads(b"".join(parts)) == {"items": [await world.document(one) for one in ids], "count": 20}
+
+    run(on_both, test)
+
+
+def test_what_is_deleted_while_a_batch_is_sent_is_left_out(on_both: Settings) -> None:
+    async def test(world: World) -> None:
+        ids = await large(world, 20)
+        found = await poll.retrieve_batch(world.gateway, MINE, 0, 100)
+        assert isinstance(found, poll.Parts)
+        for gone in (ids[12], ids[-1]):
+            await world.gateway.db.write(forget, gone)
+        batch = json.loads(b"".join([part async for part in found.parts]))
+        assert [item["id"] for item in batch["items"]] == [one for one in ids if one not in (ids[12], ids[-1])]
+        assert batch["count"] == 20
+
+    run(on_both, test)
+
+
+async def forget(tx: Any, items: list[str]) -> list[None]:
+    await tx.run("DELETE FROM tasks WHERE id = ANY($1)", items)
+    return [None] * len(items)
+
+
+def test_both_sizes_of_batches_leave_with_the_trace_id(on_sqlite: Settings) -> None:
+    async def test(world: World) -> None:
+        await world.submit()
+        small = await batch_answer(world)
+        await large(world, 5)
+        big = await batch_answer(world)
+        for number, (sent, sized) in enumerate([(small, True), (big, False)]):
+            headers = dict(sent[0]["headers"])
+            assert (headers[b"x-trace-id"], headers[b"content-type"]) == (b"trace-x", b"application/json")
+            assert (b"content-length" in headers) is sized
+            assert [message.get("more_body", False) for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
+            body = b"".join(message["body"] for message in sent[1:])
+            assert len(json.loads(body)["items"]) == (1, 6)[number]
+
+    run(on_sqlite, test)
+
+
+async def batch_answer(world: World) -> list[Message]:
+    """The messages of an answer to `retrieve_batch`."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"action":"retrieve_batch","limit":100}'}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    service = world.gateway.catalog.services["openai"]
+    assert await answer(world.gateway, world.documents, service, "user-1", [], receive, send, "trace-x") == 200
+    return sent
 
 
 def test_a_request_comes_back_exactly_as_it_was_sent(on_both: Settings) -> None:

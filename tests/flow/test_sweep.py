@@ -26,9 +26,11 @@ def test_a_finished_task_is_kept_for_its_retention_and_then_goes_with_all_that_b
     async def test(world: World) -> None:
         accepted = await world.accept("http://127.0.0.1:9/hook", key="k")
         await world.work()
-        await world.deliver()
+        for _ in range(3):  # until it is given up: a task whose callback is owed stays
+            await world.deliver()
+            world.clock.pass_s(1)
         document = await world.document(accepted.task_id)
-        world.clock.pass_s(30 * DAY_S)
+        world.clock.pass_s(30 * DAY_S - 3)
         assert await sweep.sweep_once(world.gateway) is False
         assert await world.document(accepted.task_id) == document
         assert len(world.files()) == 1
@@ -114,5 +116,17 @@ def test_two_sweeps_at_once_count_each_task_once(on_both: Settings) -> None:
         await asyncio.gather(sweep.sweep_once(world.gateway), sweep.sweep_once(world.gateway))
         assert await search.total(world.gateway.db, Filter("user-1", "openai")) == 1
         assert await callbacks.of_task(world.gateway.db, gone[0]) == []
+
+    run(on_both, test)
+
+
+def test_a_task_whose_callback_is_still_owed_stays(on_both: Settings) -> None:
+    async def test(world: World) -> None:
+        accepted = await world.accept("http://127.0.0.1:9/hook")
+        await world.work()
+        await world.deliver()
+        world.clock.pass_s(31 * DAY_S)
+        await sweep.sweep_once(world.gateway)
+        assert (await world.document(accepted.task_id))["id"] == accepted.task_id
 
     run(on_both, test)

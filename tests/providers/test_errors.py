@@ -1,6 +1,8 @@
 """Each row of the table of upstream errors, in each shape that is in use."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -276,3 +278,80 @@ def test_every_rule_has_a_code_of_the_wire() -> None:
     rules = {rule for table in tables for rule in table.values()} | {row[0] for row in errors.PATTERNS}
     assert {rule.code for rule in rules} <= {"forbidden", "bad_request", "api_error", "too_many_requests", "timeout"}
     assert all(code == code.lower() or code == "Forbidden" for code in errors.CODES)
+
+
+# -- hostile bodies
+
+HOSTILE = [
+    "<title>", "<title", "<", "<a", "eyJ-", "eyJ.a", "eyJaaaaaa-", "a", "a@", "a@a.", "%.", "sk-", "sk-a ", "AIza-",
+    "bearer ", "secret:", "password = ", "api key ", "org-", "org-a", "account ", "users id 12345678-", "http://",
+    "http://a@", "http://a?", "try again in ", "try again in 1s", "1m", "violat", "model ", " ", "\0", "{", "[",
+    "\\", "a_",
+]  # fmt: skip
+
+
+def patterns() -> Iterator[str]:
+    for module in (words, redact):
+        for value in vars(module).values():
+            for one in value if isinstance(value, tuple) else (value,):
+                if isinstance(one, re.Pattern):
+                    yield one.pattern
+
+
+def test_no_repetition_in_a_pattern_can_be_tried_again_and_again() -> None:
+    """It has a bound of at most 500, or is possessive; so a long text costs one pass and not one per character."""
+    found = list(patterns())
+    assert len(found) > 10
+    for pattern in found:
+        plain = re.sub(r"\\.", "x", pattern)
+        plain = re.sub(r"\[[^\]]*\]", "x", plain)
+        assert not re.search(r"[*+](?![+])", re.sub(r"([}*+?])\+", r"\1", plain)), pattern
+        for low, high, possessive in re.findall(r"\{(\d+)(?:,(\d*))?\}(\+?)", plain):
+            assert possessive or int(high or low) <= 500, pattern
+        assert not re.search(r"\{\d+,\}(?!\+)", plain), pattern
+
+
+@pytest.mark.parametrize("shape", HOSTILE)
+@pytest.mark.parametrize("before", ["", "<", "<title>", '{"error":"', "bearer ", "http://"])
+def test_a_hostile_body_of_64_kib_becomes_a_short_message(shape: str, before: str) -> None:
+    said = (before + shape * 65_536)[:65_536]
+    document = json.dumps({"error": {"message": said, "code": said}}).encode()
+    for text in (said.encode(), said.encode() + b'"}', document):
+        outcome = errors.from_answer(400, {"retry-after": said[:8_000]}, text, key=KEY)
+        assert isinstance(outcome, Failed)
+        assert len(outcome.message) <= redact.MESSAGE_MAX
+        assert len(outcome.detail) <= errors.DETAIL_MAX
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"<html><TITLE lang=en>Up\xc4\xb0 there</TITLE>" + b"<p>x" * 9_000, "Up\u0130 there"),
+        (b"<html>" + b" " * 5_000 + b"<title>Too far down</title>", "The upstream answered HTTP 400."),
+        (b"<html><title>Cut off", "Cut off"),
+        (b'{"code":' + b"1" * 60_000 + b"}", '{"code":' + "1" * 192),
+        (b'{"detail":' * 300 + b'"deep"' + b"}" * 300, '{"detail":' * 20),
+        (b'{"detail":[{"loc":5,"msg":"wrong"}]}', "wrong"),
+    ],
+    ids=["title", "far", "cut", "number", "deep", "loc"],
+)
+def test_odd_bodies_are_read_as_far_as_they_go(said: bytes, message: str) -> None:
+    outcome = errors.from_answer(400, {}, said)
+    assert isinstance(outcome, Failed)
+    assert outcome.message == message
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("jwt-eyJhbGciOiJIUzI1NiJ9 was refused", "jwt-[removed] was refused"),
+        ("sk-" + "a" * 3_000 + " was refused", "[removed] was refused"),
+        ("at https://a.example/x?k=1, https://b.example/y#z and http://u:p@c.example?q=1",
+         "at https://a.example/x?[removed] https://b.example/y?[removed] and http://c.example?[removed]"),
+        ("at https://a.example/? and https://b.example", "at https://a.example/? and https://b.example"),
+        ("mail " + "a" * 300 + "@example.org now", "mail [removed] now"),
+        ("it is user-a1b2c3d4 or user-friendliest", "it is [removed] or user-friendliest"),
+    ],
+)  # fmt: skip
+def test_long_and_odd_secrets_are_taken_out_whole(text: str, shown: str) -> None:
+    assert redact.for_caller(text) == shown

@@ -14,7 +14,7 @@ from bide.db.migrate import prepare
 from bide.db.sqlite import translate
 from bide.flow import poll, sweep
 from bide.settings import Settings
-from bide.tasks import search, store
+from bide.tasks import purge, search, store
 from bide.tasks.search import Filter
 from tests.conftest import quick
 from tests.databases import PostgresServer
@@ -221,8 +221,8 @@ async def recorded() -> dict[str, tuple[str, list[Any]]]:
     recorder: Any = Recorder()
     now = START_MS + 1_000
     await store.claim(recorder, [store.Claim(now, 200, store.Lease(1, now + 7_000))])
-    await store.purgeable(recorder, START_MS + 5, START_MS + 5, 200)  # a few at a time, as the sweep finds them
-    await store.expired_files(recorder, now, 200)
+    await purge.purgeable(recorder, START_MS + 5, START_MS + 5, 200)  # a few at a time, as the sweep finds them
+    await purge.expired_files(recorder, now, 200)
     names = ["claim", "old tasks", "old inline calls", "expired files"]
     return dict(zip(names, recorder.asked, strict=True))
 

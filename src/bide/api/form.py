@@ -4,6 +4,7 @@ A picture is looked at before anything decodes it, and stored before the task is
 read it. What is not taken in the end is deleted again.
 """
 
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from bide.api.answers import Headers, Receive
-from bide.api.read import Disconnected, content_length
+from bide.api.read import Disconnected, content_length, header
 from bide.errors import BadRequest, RequestTooLarge
 from bide.gateway import Gateway
 from bide.providers.base import Stored
@@ -25,6 +26,7 @@ TEXTS_MAX = 100
 TEXT_BYTES_MAX = 256 * 1024
 NAME_MAX = 200
 CHUNK = 1024 * 1024
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\\]{1,200})"|([^\s";,\\]{1,200}))\s*(?=;|\Z)', re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -40,16 +42,56 @@ class Form:
             await file.close()
 
 
+class _Parser(MultiPartParser):
+    """Starlette's parser, which bounds each part, with a bound on all text parts and part headers together.
+
+    They are kept in memory, and on the task: they may be as large as a JSON body.
+    """
+
+    texts_max = 0
+    texts = 0
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        super().on_header_field(data, start, end)
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        super().on_header_value(data, start, end)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self._count(end - start)
+        super().on_part_data(data, start, end)
+
+    def _count(self, size: int) -> None:
+        self.texts += size
+        if self.texts > self.texts_max:
+            raise RequestTooLarge(f"The text parts of the form have more than {self.texts_max:,} bytes together.")
+
+
+def _content_type(headers: Headers) -> bytes:
+    """The header as the parser gets it: the boundary alone. It would decode by any `charset` a caller names.
+
+    Python knows charsets that take the square of the length; texts of a form are UTF-8 (RFC 7578, 5.1.2).
+    """
+    found = _BOUNDARY.search(header(headers, b"content-type").decode("latin-1"))
+    if found is None:
+        raise BadRequest("The form cannot be read: its content type names no boundary.")
+    return f'multipart/form-data; boundary="{found[1] or found[2]}"'.encode("latin-1")
+
+
 async def read_form(gateway: Gateway, receive: Receive, headers: Headers) -> Form:
     """Reads a form into temporary files. Raises `BadRequest`, `RequestTooLarge`."""
     bytes_max = gateway.settings.upload_bytes_max
     length = content_length(headers)
     if length is not None and length > bytes_max:
         raise RequestTooLarge(f"The body has {length:,} bytes; at most {bytes_max:,} are accepted.")
-    parser = MultiPartParser(
-        StarletteHeaders(raw=headers), _stream(receive, bytes_max), max_files=FILES_MAX, max_fields=TEXTS_MAX,
-        max_part_size=TEXT_BYTES_MAX,
+    parser = _Parser(
+        StarletteHeaders(raw=[(b"content-type", _content_type(headers))]), _stream(receive, bytes_max),
+        max_files=FILES_MAX, max_fields=TEXTS_MAX, max_part_size=TEXT_BYTES_MAX,
     )  # fmt: skip
+    parser.texts_max = gateway.settings.json_bytes_max
     try:
         parts = await parser.parse()
     except MultiPartException as error:

@@ -1,6 +1,8 @@
 """`/healthz`, `/readyz` and `/metrics`: for load balancers and for Prometheus. No token needed."""
 
+import asyncio
 import os
+from dataclasses import dataclass, field
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -12,6 +14,18 @@ from bide.db.migrate import version
 from bide.errors import Unavailable
 from bide.gateway import Gateway
 from bide.tasks import store
+
+KEPT_S = 2.0
+"""Seconds for which one answer of `/metrics` is given again: it reads the queue, and files of all processes."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The last answer of `/metrics`; who asks while one is being made waits for it."""
+
+    text: bytes = b""
+    until: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 async def healthz(_request: Request) -> Response:
@@ -27,13 +41,25 @@ async def readyz(request: Request) -> Response:
 
 
 async def metrics(request: Request) -> Response:
-    """Counters of all processes of this node, and how much is open in the database."""
+    """Counters of all processes of this node, and how much is open in the database, at most `KEPT_S` old."""
+    state = request.app.state
+    gateway: Gateway = state.gateway
+    if not hasattr(state, "metrics"):
+        state.metrics = _Kept()
+    kept: _Kept = state.metrics
+    async with kept.lock:
+        if gateway.clock.monotonic() >= kept.until:
+            kept.text = _counted() + await _open(gateway)
+            kept.until = gateway.clock.monotonic() + KEPT_S
+    return Response(kept.text, media_type=CONTENT_TYPE_LATEST)
+
+
+def _counted() -> bytes:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = generate_latest(registry) + await _open(request.app.state.gateway)
-    return Response(text, media_type=CONTENT_TYPE_LATEST)
+    return generate_latest(registry)
 
 
 async def _open(gateway: Gateway) -> bytes:

@@ -71,7 +71,7 @@ async def stream(gateway: Gateway, wanted: Submission, accepted: Accepted, send:
         if not response["success"]:
             failed = response["error"]
             return await _fail(out, send, from_code(failed["code"], failed["message"]), trace_id)
-        await _complete(gateway, wanted, response, out, f"{prefix}.completed", spooled=spooled)
+        await _complete(gateway, wanted, response, out, f"{prefix}.completed")
         await out.end()
         return 200
     except GatewayError as error:
@@ -102,10 +102,9 @@ async def _until(
 
 
 async def _complete(
-    gateway: Gateway, wanted: Submission, response: dict[str, Any], out: _Stream, name: str, *, spooled: bool
+    gateway: Gateway, wanted: Submission, response: dict[str, Any], out: _Stream, name: str
 ) -> None:
-    if not spooled:
-        response = await results.with_base64(gateway, response, keep_url=False)
+    response = await results.with_base64(gateway, response, keep_url=False)
     for item in response["data"]:
         event = {"type": name, "b64_json": item["b64_json"], "created_at": response["created"]}
         event |= _about(wanted, response) | {"usage": response.get("usage") or _NO_USAGE}

@@ -127,7 +127,7 @@ async def _inline(gateway: Gateway, wanted: Submission, accepted: Accepted, send
             error = from_code(failed["code"], failed["message"])
             await send_error(send, error, trace_id)
             return error.status
-        if b64 and not spooled:
+        if b64:  # spooled, or in storage if another worker ended the task
             response = await results.with_base64(gateway, response, keep_url=False)
         body = encode(shape.inline_answer(wanted.operation, response))
         if b64:

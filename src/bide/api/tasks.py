@@ -7,7 +7,7 @@ from bide.api.body import parse_body
 from bide.api.read import read_body
 from bide.catalog.load import Service
 from bide.errors import BadRequest
-from bide.flow.poll import Base64, Documents, filled, retrieve, retrieve_batch
+from bide.flow.poll import Base64, Documents, Parts, filled, retrieve, retrieve_batch
 from bide.gateway import Gateway
 from bide.tasks.search import Filter
 
@@ -24,6 +24,7 @@ async def answer(
     settings = gateway.settings
     body = parse_body(await read_body(receive, headers, settings.json_bytes_max), settings.json_depth_max)
     action = _text(body, "action") or "retrieve"
+    found: bytes | Base64 | Parts
     if action == "retrieve":
         task_id, alias, by_trace = _text(body, "id"), _text(body, "task_id"), _text(body, "trace_id")
         task_id = task_id or alias
@@ -37,12 +38,23 @@ async def answer(
     if isinstance(found, Base64):
         document = await filled(gateway, found)
         await send_json_parts(send, document.size, document.parts, trace_id)
+    elif isinstance(found, Parts):
+        await _send_unsized(send, found, trace_id)
     else:
         await send_json(send, 200, found, trace_id)
     return 200
 
 
-async def _batch(gateway: Gateway, service: Service, user_id: str, body: dict[str, Any]) -> bytes:
+async def _send_unsized(send: Send, found: Parts, trace_id: str) -> None:
+    """Without a content length the server sends chunks."""
+    headers = [(b"content-type", b"application/json"), (b"x-trace-id", trace_id.encode("ascii"))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async for part in found.parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _batch(gateway: Gateway, service: Service, user_id: str, body: dict[str, Any]) -> bytes | Parts:
     most = gateway.settings.batch_ids_max
     ids, trace_ids = _texts(body, "ids", most), _texts(body, "trace_ids", most)
     limit = _whole(body, "limit", 1, most, min(len(ids) + len(trace_ids), most) or LIMIT)

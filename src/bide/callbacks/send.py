@@ -19,6 +19,8 @@ from bide.outbound.address import ForbiddenAddress, Ranges, check_url
 from bide.outbound.client import Refused
 
 ANSWER_BYTES_MAX = 64 * 1024
+ANSWER_S_MAX = 1.0
+"""How long the rest of an answer is read whose status is known: it decides nothing, and holds a place."""
 
 ERROR_CLASSES = (
     "",           # delivered
@@ -56,8 +58,8 @@ async def post(
 ) -> Sent:  # fmt: skip
     """POST `body` to `url` once, on a guarded session. Never raises, except on cancellation.
 
-    A 2xx is a success whatever happens to the rest of the answer: it is read, up to 64 KiB, only so that the
-    connection can be used again.
+    A 2xx is a success whatever happens to the rest of the answer: it is read, up to 64 KiB and a second, only
+    so that the connection can be used again.
     """
     started = clock.monotonic()
     status: int | None = None
@@ -101,11 +103,15 @@ def retry_after(value: str | None, now_s: float) -> float | None:
 
 async def _drain(answer: aiohttp.ClientResponse) -> None:
     size = 0
-    async for data in answer.content.iter_any():
-        size += len(data)
-        if size > ANSWER_BYTES_MAX:
-            answer.close()
-            return
+    try:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            async for data in answer.content.iter_any():
+                size += len(data)
+                if size > ANSWER_BYTES_MAX:
+                    answer.close()
+                    return
+    except TimeoutError:
+        answer.close()
 
 
 def _ms_since(started: float, clock: Clock) -> int:

@@ -4,12 +4,19 @@ A delivery is inserted in the transaction that ends its task, so none is ever fo
 task: due again when its worker dies. Times are milliseconds.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bide.db import Database, Row, Tx
 
 PENDING, DELIVERED, PARKED = "pending", "delivered", "parked"
+
+WINDOW = 400
+"""Due deliveries that one claim looks at."""
+
+PUT_OFF_MS = 5_000
+"""At least so long a delivery waits whose receiver has no room; up to twice that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,8 @@ class NewDelivery:
     task_id: str
     url: str
     host: str
+    owner: str
+    """The application that is called back: the unit of fairness between callers."""
     due_at: int
     created_at: int
 
@@ -30,19 +39,20 @@ class Owed:
     task_id: str
     url: str
     host: str
+    owner: str
     attempts: int
     lease_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimDeliveries:
-    """Whoever asks for at most `limit` due deliveries to hosts other than `busy`."""
+    """Whoever asks for at most `limit` due deliveries. `room` says how many more one host and owner may have."""
 
     now_ms: int
     limit: int
     lease_id: int
     until_ms: int
-    busy: tuple[str, ...] = ()
+    room: Callable[[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +74,57 @@ async def add(tx: Tx, items: Sequence[NewDelivery]) -> None:
     if not items:
         return
     await tx.each(
-        "INSERT INTO deliveries (id, task_id, url, host, state, due_at, created_at) VALUES ($1,$2,$3,$4,$5,$6,$7)",
-        [(d.id, d.task_id, d.url, d.host, PENDING, d.due_at, d.created_at) for d in items],
+        "INSERT INTO deliveries (id, task_id, url, host, owner, state, due_at, created_at)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+        [(d.id, d.task_id, d.url, d.host, d.owner, PENDING, d.due_at, d.created_at) for d in items],
     )
     tx.wake("deliveries")
 
 
-async def claim(tx: Tx, items: list[ClaimDeliveries]) -> list[list[Owed]]:
-    """Leases due deliveries, those of dead workers among them."""
+async def claim(tx: Tx, items: list[ClaimDeliveries]) -> list[tuple[list[Owed], bool]]:
+    """Leases due deliveries, those of dead workers among them; and whether more may be due.
+
+    Only a window of what is due longest is looked at, and what has no room in it is put off: so a backlog of one
+    receiver costs the same at each look, and is passed by in a few.
+    """
     return [await _claim(tx, item) for item in items]
 
 
-async def _claim(tx: Tx, item: ClaimDeliveries) -> list[Owed]:
-    rows = await tx.rows(
-        "WITH due AS MATERIALIZED (SELECT id FROM deliveries WHERE due_at <= $1 AND due_at IS NOT NULL"
-        " AND host <> ALL($2) ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED)"
-        " UPDATE deliveries SET lease_id = $4, due_at = $5 WHERE id IN (SELECT id FROM due)"
-        " RETURNING id, task_id, url, host, attempts, lease_id",
-        item.now_ms, list(item.busy), item.limit, item.lease_id, item.until_ms,
+async def _claim(tx: Tx, item: ClaimDeliveries) -> tuple[list[Owed], bool]:
+    due = await tx.rows(
+        "SELECT id, task_id, url, host, owner, attempts FROM deliveries WHERE due_at <= $1 AND due_at IS NOT NULL"
+        " ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED", item.now_ms, WINDOW,
     )  # fmt: skip
-    return [Owed(*row) for row in rows]
+    taken: list[Row] = []
+    put_off: list[Row] = []
+    hosts: Counter[tuple[str, str]] = Counter()
+    for row in due:
+        key = (row[3], row[4])
+        if len(taken) < item.limit and hosts[key] < item.room(*key):
+            hosts[key] += 1
+            taken.append(row)
+        elif len(taken) < item.limit:
+            put_off.append(row)
+    await tx.each("UPDATE deliveries SET lease_id = $2, due_at = $3 WHERE id = $1",
+                  [(row[0], item.lease_id, item.until_ms) for row in taken])  # fmt: skip
+    await tx.each("UPDATE deliveries SET lease_id = NULL, due_at = $2 WHERE id = $1",
+                  [(row[0], item.now_ms + PUT_OFF_MS + number * PUT_OFF_MS // WINDOW)
+                   for number, row in enumerate(put_off)])  # fmt: skip
+    return [Owed(*[*row, item.lease_id]) for row in taken], len(due) == WINDOW and len(taken) < item.limit
 
 
-async def extend(tx: Tx, items: list[tuple[str, int, int]]) -> list[None]:
-    """Keeps leases: delivery id, lease id, the new end."""
-    await tx.each("UPDATE deliveries SET due_at = $3 WHERE id = $1 AND lease_id = $2", items)
+async def extend(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
+    """Keeps leases: lists of delivery id, lease id, the new end."""
+    leases = [lease for item in items for lease in item]
+    await tx.each("UPDATE deliveries SET due_at = $3 WHERE id = $1 AND lease_id = $2", leases)
     return [None] * len(items)
 
 
-async def put_back(tx: Tx, items: list[tuple[str, int, int]]) -> list[None]:
-    """Gives leases back without an attempt: delivery id, lease id, due time."""
-    await tx.each("UPDATE deliveries SET due_at = $3, lease_id = NULL WHERE id = $1 AND lease_id = $2", items)
+async def release(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
+    """Gives leases back without an attempt, by lists: delivery id, lease id, due time."""
+    leases = [lease for item in items for lease in item]
+    await tx.each("UPDATE deliveries SET due_at = $3, lease_id = NULL WHERE id = $1 AND lease_id = $2", leases)
+    tx.wake("deliveries")
     return [None] * len(items)
 
 
@@ -102,19 +132,23 @@ async def record(tx: Tx, items: list[Attempted]) -> list[bool]:
     """Writes attempts down and what follows from them. False to a worker whose lease is another's by now."""
     rows = await tx.each(
         "UPDATE deliveries SET state = $3, due_at = $4, lease_id = NULL, attempts = $5, finished_at = $6"
-        " WHERE id = $1 AND lease_id = $2 RETURNING id",
+        " WHERE id = $1 AND lease_id = $2 RETURNING id, cast($2 AS BIGINT)",
         [
             (a.delivery_id, a.lease_id, a.state, a.due_at, a.number, None if a.state == PENDING else a.at)
             for a in items
         ],
     )
-    won = {row[0] for row in rows}
+    won = {(row[0], row[1]) for row in rows}
+    winners = [(a.delivery_id, a.lease_id) in won for a in items]
     await tx.each(
         "INSERT INTO delivery_attempts (delivery_id, number, at, status, latency_ms, error)"
-        " VALUES ($1,$2,$3,$4,$5,$6)",
-        [(a.delivery_id, a.number, a.at, a.status, a.latency_ms, a.error) for a in items if a.delivery_id in won],
-    )
-    return [a.delivery_id in won for a in items]
+        " VALUES ($1,$2,$3,$4,$5,$6) ON CONFLICT (delivery_id, number) DO NOTHING",
+        [
+            (a.delivery_id, a.number, a.at, a.status, a.latency_ms, a.error)
+            for a, ok in zip(items, winners, strict=True) if ok
+        ],
+    )  # fmt: skip
+    return winners
 
 
 async def send_again(tx: Tx, items: list[tuple[str, int]]) -> list[bool]:
@@ -147,7 +181,13 @@ async def of_task(db: Database, task_id: str) -> list[tuple[Row, list[Row]]]:
     ]  # fmt: skip
 
 
+async def still_owed(db: Database, task_ids: list[str]) -> set[str]:
+    """Which of these tasks have a callback that is still to be made."""
+    rows = await db.rows("SELECT task_id FROM deliveries WHERE task_id = ANY($1) AND due_at IS NOT NULL", task_ids)
+    return {row[0] for row in rows}
+
+
 async def owed(db: Database) -> int:
     """How many deliveries are still to be made."""
-    row = await db.row("SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL")
-    return int(row[0]) if row else 0
+    rows = await db.scan("SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL")
+    return int(rows[0][0])

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bide.db import Batch, Tx
+from bide.db import Batch, DatabaseError, Tx
 
 
 @dataclass(slots=True)
@@ -35,6 +35,11 @@ async def commit(waiting: Sequence[Waiting], transaction: Transaction) -> list[A
         groups.setdefault(one.batch, []).append(one)
     try:
         return await transaction(lambda tx: _run(tx, list(groups.items())))
+    except DatabaseError as error:
+        # Gone, locked or full: it would be so for each part as well, and each would wait for it anew. Whether a
+        # commit went through whose answer was lost nobody knows; who asked must look, or ask in a way that
+        # may be repeated.
+        return [(one, error) for one in waiting]
     except Exception as error:
         if len(waiting) == 1:
             return [(waiting[0], error)]

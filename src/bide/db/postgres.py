@@ -1,5 +1,9 @@
 """PostgreSQL through asyncpg: writes in two lanes with group commit, reads from a small pool.
 
+Each lane has a connection of its own, so that no number of slow reads keeps a lease from being extended; and
+few reads of the slow kind (`scan`) run at once, so that they leave room for the quick ones. A process has at
+most two lanes, four readers and one listener.
+
 Measured choices (docs/decisions): one transaction per insert does about a third of what two lanes of
 batches do; lookups of one turn of the event loop collected into one `= ANY` do five times a pool.
 """
@@ -7,6 +11,7 @@ batches do; lookups of one turn of the event loop collected into one `= ANY` do 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -19,9 +24,16 @@ LANES = 2
 SLOTS = 64
 MOST_AT_ONCE = 1_000
 READERS = 4
+SCANS = 2
+SCAN_S = 30.0
+COMMAND_S = 60.0
+CONNECT_S = 10.0
+BACK_OFF_S = (0.1, 2.0)
+"""A lane that cannot connect tries again after the first, and then ever later up to the second."""
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError,
-        asyncpg.AdminShutdownError, asyncpg.TooManyConnectionsError, TimeoutError)  # fmt: skip
+        asyncpg.AdminShutdownError, asyncpg.TooManyConnectionsError, TimeoutError,
+        asyncpg.InternalClientError)  # fmt: skip  # the last: the server's farewell came between two statements
 MIGRATION_LOCK = 0x62696465  # "bide" in ASCII: any number no other program is likely to use
 
 
@@ -63,12 +75,54 @@ class _Tx:
         self.wakes.add(name)
 
 
+class _Lane:
+    """The one connection of a lane, which only that lane uses."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: asyncpg.Connection | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, and nothing is left on it of a transaction that broke."""
+        found = self._connection
+        return found is not None and not found.is_closed() and not found.is_in_transaction()
+
+    async def open(self) -> None:
+        self.drop()
+        self._connection = await asyncpg.connect(
+            self._url, timeout=CONNECT_S, command_timeout=COMMAND_S, server_settings={"application_name": "bide"}
+        )
+
+    async def connection(self) -> asyncpg.Connection:
+        """The connection, opened anew if it was lost. Raises `DatabaseError` if it cannot be."""
+        if not self.usable:
+            try:
+                await self.open()
+            except (*GONE, asyncpg.PostgresError) as error:
+                raise DatabaseError("The database cannot be reached at the moment.") from error
+        return self._connection
+
+    def drop(self) -> None:
+        """Gives up the connection without a word to the server."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+
 class Postgres:
     dialect = "postgres"
     errors: tuple[type[Exception], ...] = (*GONE, asyncpg.PostgresError)
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, scan_s: float = SCAN_S) -> None:
         self._url = url
+        self._scan_s = scan_s
+        self._scanning = asyncio.Semaphore(SCANS)
+        self._lanes = [_Lane(url) for _ in range(LANES)]
         self._wakes = Wakes()
         self._waiting: list[Waiting] = []
         self._arrived = asyncio.Event()
@@ -81,10 +135,12 @@ class Postgres:
 
     async def start(self) -> None:
         self._pool = await asyncpg.create_pool(
-            self._url, min_size=1, max_size=READERS + LANES, command_timeout=60,
+            self._url, min_size=1, max_size=READERS, command_timeout=COMMAND_S,
             server_settings={"application_name": "bide"},
         )  # fmt: skip
-        self._tasks = [asyncio.create_task(self._lane()) for _ in range(LANES)]
+        for lane in self._lanes:
+            await lane.open()
+        self._tasks = [asyncio.create_task(self._run(lane)) for lane in self._lanes]
 
     @property
     def pool(self) -> asyncpg.Pool:
@@ -95,8 +151,11 @@ class Postgres:
     # -- reads
 
     async def rows(self, sql: str, *args: Any) -> list[Row]:
+        return await self._read(sql, args, COMMAND_S)
+
+    async def _read(self, sql: str, args: tuple[Any, ...], timeout_s: float) -> list[Row]:
         try:
-            found: list[Row] = await self.pool.fetch(sql, *args)
+            found: list[Row] = await self.pool.fetch(sql, *args, timeout=timeout_s)
         except GONE as error:
             raise DatabaseError("The database cannot be read at the moment.") from error
         return found
@@ -105,7 +164,10 @@ class Postgres:
         found = await self.rows(sql, *args)
         return found[0] if found else None
 
-    scan = rows
+    async def scan(self, sql: str, *args: Any) -> list[Row]:
+        """As `rows`, but few at once and not for long: the server is told to give up when the time is over."""
+        async with self._scanning:
+            return await self._read(sql, args, self._scan_s)
 
     async def load(self, sql: str, key: str) -> Row | None:
         """Lookups of one turn of the event loop go out as one query."""
@@ -142,27 +204,43 @@ class Postgres:
         self._arrived.set()
         return await done
 
-    async def _lane(self) -> None:
+    async def _run(self, lane: _Lane) -> None:
+        """Commits whatever waits, again and again, until the end."""
+        pause_s = BACK_OFF_S[0]
         while True:
             while not self._waiting:
                 if self._closing:
                     return
                 self._arrived.clear()
                 await self._arrived.wait()
-            taken, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-            resolve(await commit(taken, self._transaction))
-
-    async def _transaction(self, work: Callable[[Tx], Awaitable[list[Answer]]]) -> list[Answer]:
-        for remaining in (2, 1, 0):
             try:
-                async with self.pool.acquire() as connection:
-                    tx = _Tx(connection)
-                    async with connection.transaction():
-                        answers = await work(tx)
-                        # A node with a worker of its own needs no other to be told: it is slow to notify,
-                        # and a worker that has nothing to do looks by itself twice a second.
-                        for name in sorted(name for name in tx.wakes if not self._wakes.here(name)):
-                            await connection.execute(f"NOTIFY bide_{name}")
+                await lane.connection()
+            except DatabaseError as error:
+                # Another lane that has its connection does the work; without one, nobody should wait longer.
+                if not any(other.usable for other in self._lanes):
+                    resolve([(one, error) for one in self._take(len(self._waiting))])
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, BACK_OFF_S[1])
+                continue
+            pause_s = BACK_OFF_S[0]
+            if taken := self._take(MOST_AT_ONCE):  # the other lane may have been quicker than our connection
+                resolve(await commit(taken, partial(self._transaction, lane)))
+
+    def _take(self, most: int) -> list[Waiting]:
+        taken, self._waiting = self._waiting[:most], self._waiting[most:]
+        return taken
+
+    async def _transaction(self, lane: _Lane, work: Callable[[Tx], Awaitable[list[Answer]]]) -> list[Answer]:
+        for remaining in (2, 1, 0):
+            connection = await lane.connection()
+            tx = _Tx(connection)
+            try:
+                async with connection.transaction():
+                    answers = await work(tx)
+                    # A node with a worker of its own needs no other to be told: it is slow to notify,
+                    # and a worker that has nothing to do looks by itself twice a second.
+                    for name in sorted(name for name in tx.wakes if not self._wakes.here(name)):
+                        await connection.execute(f"NOTIFY bide_{name}")
                 self._wakes.fire(tx.wakes)
                 return answers
             except AGAIN:
@@ -170,6 +248,7 @@ class Postgres:
                     raise
                 await asyncio.sleep(random.random() * 0.02)
             except GONE as error:
+                lane.drop()
                 raise DatabaseError("The database cannot be written at the moment.") from error
         raise AssertionError("unreachable")
 
@@ -218,5 +297,7 @@ class Postgres:
         await asyncio.gather(*self._loading, return_exceptions=True)
         if self._listener is not None:
             await self._listener.close()
+        for lane in self._lanes:
+            await lane.close()
         if self._pool is not None:
             await self._pool.close()

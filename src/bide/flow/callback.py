@@ -21,29 +21,24 @@ from bide.gateway import Gateway
 from bide.tasks import store as tasks
 
 CLAIM_MAX = 200
-FULL_MS = 200
-"""How long a delivery is put back whose host was found to be full just after the claim."""
 
 _SILENT = frozenset({"timeout", "connect", "dns"})
 
 
 async def deliver_once(gateway: Gateway, hosts: Hosts, start: Callable[[Owed], object]) -> bool:
-    """One pass: leases what is due and starts it. True when there may be more to claim at once."""
+    """One pass: leases what is due and has room, and starts it. True when there may be more to claim at once."""
     limit = min(CLAIM_MAX, hosts.free)
     if limit <= 0:
         return False
+    await gateway.delivery_leases.keep_overdue()
     claim = ClaimDeliveries(gateway.clock.now_ms(), limit, gateway.clock.lease_id(), gateway.delivery_leases.until(),
-                            hosts.busy())  # fmt: skip
-    claimed = await gateway.db.write(store.claim, claim)
+                            hosts.room)  # fmt: skip
+    claimed, more = await gateway.db.write(store.claim, claim)
     for owed in claimed:
-        if hosts.may_start(owed.host):
-            hosts.start(owed.host)
-            gateway.delivery_leases.hold(owed.id, owed.lease_id)
-            start(owed)
-        else:
-            await gateway.db.write(store.put_back, (owed.id, owed.lease_id, gateway.clock.now_ms() + FULL_MS))
-            gateway.deliveries_due.after(FULL_MS / 1000)
-    return len(claimed) == limit
+        hosts.start(owed.host, owed.owner)
+        gateway.delivery_leases.hold(owed.id, owed.lease_id)
+        start(owed)
+    return more or len(claimed) == limit
 
 
 async def deliver(gateway: Gateway, hosts: Hosts, owed: Owed) -> None:
@@ -54,7 +49,7 @@ async def deliver(gateway: Gateway, hosts: Hosts, owed: Owed) -> None:
         await _record(gateway, owed, sent)
     finally:
         gateway.delivery_leases.drop(owed.id)
-        hosts.end(owed.host, timed_out=sent is None or sent.error in _SILENT)
+        hosts.end(owed.host, owed.owner, timed_out=sent is None or sent.error in _SILENT)
         gateway.deliveries_due.now()
 
 

@@ -30,21 +30,33 @@ def urls(values: dict[str, Any]) -> list[str]:
 
 
 async def prepare(
-    gateway: Gateway, task: Task, values: dict[str, Any], left_s: float
+    gateway: Gateway, task: Task, values: dict[str, Any]
 ) -> tuple[Input, ...] | Failed:
     """Every picture of the request, uploaded or fetched, in the caller's order."""
-    uploads = {name: [one for one in task.uploads or () if one.field == name] for name in PICTURE_FIELDS}
     found: list[Input] = []
+    try:
+        failed = await _prepare(gateway, task, values, found)
+    except BaseException:
+        release(gateway, tuple(found))
+        raise
+    if failed is not None:
+        release(gateway, tuple(found))
+        return failed
+    return tuple(found)
+
+
+async def _prepare(gateway: Gateway, task: Task, values: dict[str, Any], found: list[Input]) -> Failed | None:
+    uploads = {name: [one for one in task.uploads or () if one.field == name] for name in PICTURE_FIELDS}
     for name in PICTURE_FIELDS:
         for number, one in enumerate(_listed(values.get(name))):
             if isinstance(one, str):
-                got = await _fetched(gateway, name, number, one, left_s)
+                got = await _fetched(gateway, name, number, one)
             else:
                 got = await _uploaded(gateway, uploads[name].pop(0))
             if isinstance(got, Failed):
                 return got
             found.append(got)
-    return tuple(found)
+    return None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -59,13 +71,13 @@ async def _uploaded(gateway: Gateway, upload: Upload) -> Input | Failed:
                  partial(opened.chunks, 0, opened.size))  # fmt: skip
 
 
-async def _fetched(gateway: Gateway, name: str, number: int, url: str, left_s: float) -> Input | Failed:
+async def _fetched(gateway: Gateway, name: str, number: int, url: str) -> Input | Failed:
     """A picture from its address, spooled here and checked before anything decodes it."""
     limits = gateway.settings
     try:
         stored = await fetch(
             gateway.outbound.fetches, url, gateway.spool.sink(limits.upload_file_bytes_max),
-            ranges=gateway.outbound.ranges, bytes_max=limits.upload_file_bytes_max, timeout_s=min(FETCH_S, left_s),
+            ranges=gateway.outbound.ranges, bytes_max=limits.upload_file_bytes_max, timeout_s=FETCH_S,
         )  # fmt: skip
     except FetchError as error:
         return Failed("bad_request", f"`{name}`: {error}", scope="task", retryable=error.retryable)
@@ -79,6 +91,9 @@ async def _fetched(gateway: Gateway, name: str, number: int, url: str, left_s: f
     except BadPicture as error:
         gateway.spool.drop(stored.name)
         return Failed("bad_request", f"`{name}`: {error}")
+    except BaseException:
+        gateway.spool.drop(stored.name)
+        raise
     extension = stored.name.rpartition(".")[2]
     return Input(name, f"{name}-{number}.{extension}", picture.content_type, stored.size,
                  partial(gateway.spool.chunks, stored.name))  # fmt: skip

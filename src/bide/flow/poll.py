@@ -4,6 +4,7 @@ A finished document never changes, so its bytes are kept for a moment and answer
 """
 
 from collections import OrderedDict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +17,10 @@ from bide.tasks.search import Filter
 from bide.tasks.store import Record
 
 NOTHING = b"{}"
+FEW = 8
+"""Documents of a batch that are read at once; after large ones, one at a time."""
+SMALL_BYTES = 256 * 1024
+"""A batch up to this size is one body; a larger one is sent while it is read, and is never whole in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,54 @@ async def retrieve(
     return body
 
 
-async def retrieve_batch(gateway: Gateway, wanted: Filter, offset: int, limit: int) -> bytes:
-    """`{"items": […], "count": total}`, newest first. Pictures asked for as base64 are given by URL here."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A body of unknown size, to be sent in pieces."""
+
+    parts: AsyncIterator[bytes]
+
+
+async def retrieve_batch(gateway: Gateway, wanted: Filter, offset: int, limit: int) -> bytes | Parts:
+    """`{"items": […], "count": total}`, newest first. Pictures asked for as base64 are given by URL here.
+
+    A task that is deleted while the batch is read is left out.
+    """
     ids = await search.page(gateway.db, wanted, offset, limit)
-    records = {record.id: record for record in await store.records(gateway.db, ids)} if ids else {}
-    items = [_document(gateway, records[task_id]) for task_id in ids if task_id in records]
     total = await search.total(gateway.db, wanted)
-    return b'{"items":[' + b",".join(items) + b'],"count":%d}' % total
+    items = _items(gateway, ids)
+    first, size = list[bytes](), 0
+    async for item in items:
+        first.append(item)
+        size += len(item)
+        if size > SMALL_BYTES:
+            return Parts(_spliced(first, items, total))
+    return b'{"items":[' + b",".join(first) + b'],"count":%d}' % total
+
+
+async def _items(gateway: Gateway, ids: list[str]) -> AsyncIterator[bytes]:
+    """The documents of `ids` in their order. Never more than a few are in memory."""
+    at, few = 0, FEW
+    while at < len(ids):
+        group = ids[at : at + few]
+        at += len(group)
+        records = {record.id: record for record in await store.records(gateway.db, group)}
+        size = 0
+        for task_id in group:
+            record = records.pop(task_id, None)
+            if record is not None:
+                item = _document(gateway, record)
+                size += len(item)
+                yield item
+        few = FEW if size <= SMALL_BYTES else 1
+
+
+async def _spliced(first: list[bytes], items: AsyncIterator[bytes], total: int) -> AsyncIterator[bytes]:
+    """The same JSON in pieces: what was read already, then one document after another."""
+    yield b'{"items":[' + b",".join(first)
+    first.clear()
+    async for item in items:
+        yield b"," + item
+    yield b'],"count":%d}' % total
 
 
 def _document(gateway: Gateway, record: Record) -> bytes:

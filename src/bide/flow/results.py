@@ -148,7 +148,7 @@ def place(file: Stored) -> str:
 def release(gateway: Gateway, response: Mapping[str, Any]) -> None:
     """Forgets the spooled files of a response that was sent."""
     for item in response.get("data", ()):
-        gateway.spool.drop(item["b64_json"].rpartition(":")[2])
+        gateway.spool.drop(str(item.get("b64_json", "")).rpartition(":")[2])
 
 
 def fill(gateway: Gateway, body: bytes) -> Body:
@@ -162,6 +162,9 @@ async def with_base64(gateway: Gateway, response: dict[str, Any], *, keep_url: b
     """A stored response with places for the base64 of the pictures its URLs name."""
     items = []
     for item in response.get("data", ()):
+        if "b64_json" in item:  # spooled: the place is there already
+            items.append(item)
+            continue
         opened = await gateway.storage.open(item.get("url", "").partition(FILES)[2])
         if opened is not None:
             file = Stored(opened.name, opened.size, opened.content_type)

@@ -71,7 +71,7 @@ def _rows(gateway: Gateway, ending: Ending, state: State, now: int) -> _Rows:
     if task.callback_url is not None:
         delivery = callbacks.NewDelivery(
             gateway.clock.new_id(now), task.id, task.callback_url, host_of(task.callback_url),
-            now + int(gateway.settings.callback_schedule[0] * 1000), now,
+            task.application_id, now + int(gateway.settings.callback_schedule[0] * 1000), now,
         )  # fmt: skip
     expires_at = now + gateway.settings.retention_ms
     return _Rows(
@@ -84,10 +84,14 @@ def _rows(gateway: Gateway, ending: Ending, state: State, now: int) -> _Rows:
 
 
 async def _settle(tx: Tx, items: list[_Rows]) -> list[bool]:
+    """The loser of a race writes nothing. It has won after all if what is there is its own ending: then an
+    earlier try was committed, and only the word of it was lost."""
     won = await store.take_out(tx, [item.key for item in items])
     winners = [item for item, ok in zip(items, won, strict=True) if ok]
     await store.add_endings(tx, [item.ending for item in winners])
     await attempts.add(tx, [item.attempt for item in winners if item.attempt is not None])
     await store.add_files(tx, [file for item in winners for file in item.files])
     await callbacks.add(tx, [item.delivery for item in winners if item.delivery is not None])
-    return won
+    return [
+        ok or await store.ended_as(tx, item.key[0], item.ending[-1]) for item, ok in zip(items, won, strict=True)
+    ]

@@ -7,8 +7,9 @@ expire. A file is deleted before its row, so a crash between the two only means 
 from bide.callbacks import store as callbacks
 from bide.db import Tx
 from bide.gateway import Gateway
+from bide.log import log
 from bide.storage.base import day_of
-from bide.tasks import attempts, store
+from bide.tasks import attempts, purge
 
 BATCH = 200
 EVERY_S = 30.0
@@ -21,14 +22,32 @@ async def sweep_once(gateway: Gateway) -> bool:
     """One batch of each. True when there is more to do at once."""
     now, settings = gateway.clock.now_ms(), gateway.settings
     inline_until = now - int(settings.inline_grace_s * 1000)
-    ids = await store.purgeable(gateway.db, now - settings.retention_ms, inline_until, BATCH)
-    if ids:
-        await gateway.db.write(_delete, ids)
-    names = await store.expired_files(gateway.db, now, BATCH)
+    ids = await purge.purgeable(gateway.db, now - settings.retention_ms, inline_until, BATCH)
+    owed = await callbacks.still_owed(gateway.db, ids) if ids else set()
+    gone = [one for one in ids if one not in owed]  # a callback that is owed needs its task
+    if gone:
+        await gateway.db.write(_delete, gone)
+    names = await purge.expired_files(gateway.db, now, BATCH)
     if names:
+        await gateway.db.write(_forget, await _deleted(gateway, names))
+    return len(gone) >= BATCH or len(names) == BATCH
+
+
+async def _deleted(gateway: Gateway, names: list[str]) -> list[str]:
+    """Deletes files together, or one by one when the store refuses: one that stays must not keep the others."""
+    try:
         await gateway.storage.delete(names)
-        await gateway.db.write(_forget, names)
-    return len(ids) >= BATCH or len(names) == BATCH
+        return names
+    except OSError:
+        log.warning("files could not be deleted together", count=len(names))
+    gone = []
+    for name in names:
+        try:
+            await gateway.storage.delete([name])
+            gone.append(name)
+        except OSError as error:
+            log.error("a file could not be deleted", name=name, error=str(error))
+    return gone
 
 
 async def sweep_orphans_once(gateway: Gateway) -> None:
@@ -39,7 +58,7 @@ async def sweep_orphans_once(gateway: Gateway) -> None:
 
 async def _delete(tx: Tx, items: list[list[str]]) -> list[None]:
     for ids in items:
-        await store.delete(tx, ids)
+        await purge.delete(tx, ids)
         await attempts.delete(tx, ids)
         await callbacks.delete(tx, ids)
     return [None] * len(items)
@@ -47,5 +66,5 @@ async def _delete(tx: Tx, items: list[list[str]]) -> list[None]:
 
 async def _forget(tx: Tx, items: list[list[str]]) -> list[None]:
     for names in items:
-        await store.forget_files(tx, names)
+        await purge.forget_files(tx, names)
     return [None] * len(items)

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from bide import metrics
@@ -24,6 +25,7 @@ from bide.channels.load import Channel
 from bide.db import Tx
 from bide.errors import GatewayError
 from bide.flow import inputs, results
+from bide.flow.leased import LeaseLost, persistently, written
 from bide.flow.settle import Ending, failure, settle
 from bide.gateway import Gateway
 from bide.log import log
@@ -36,6 +38,8 @@ from bide.tasks.store import Work
 CLAIM_MAX = 200
 BACKOFF_S = 2.0
 POLL_BACKOFF_S = 5.0
+LEFT_MIN_S = 0.5
+"""With less time left an upstream is not asked any more: it could only be paid for nothing."""
 
 
 Values = dict[str, Any]
@@ -56,8 +60,7 @@ NOT_KNOWN = frozenset({"unknown", "lost"})
 LOST = Unknown("A worker ended while it waited for the upstream; the outcome is not known.")
 
 
-class LeaseLost(Exception):
-    """Another worker has the task: whatever we know of it is of no use any more."""
+OVERDUE = Failed("timeout", "The task did not end in the time it may take.")
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class _Run:
 
 async def work_once(gateway: Gateway, free: int) -> list[Work]:
     """One pass: leases at most `free` due tasks. The caller runs each with `run`."""
+    await gateway.task_leases.keep_overdue()
     lease = store.Lease(gateway.clock.lease_id(), gateway.task_leases.until())
     claim = store.Claim(gateway.clock.now_ms(), min(free, CLAIM_MAX), lease)
     claimed = await gateway.db.write(store.claim, claim)
@@ -121,6 +125,8 @@ async def _run(
     except (GatewayError, KeyError):  # the catalogue has changed since the task was accepted
         gone = "This gateway does not offer the operation any more."
         return await _end(gateway, failure(work, "bad_request", gone))
+    if watch is None and not work.task.visible and not await store.has_key(gateway.db, work.task.id):
+        return await _end(gateway, failure(work, "timeout", "The caller that waited is gone.", _open(work, gateway)))
     run = _Run(gateway, work, operation, values, watch, fresh)
     if work.attempts and not fresh:
         past = await attempts.of_task(gateway.db, work.task.id)
@@ -146,7 +152,7 @@ async def _step(run: _Run) -> Ending | _Next:
     try:
         outcome = await _outcome(run)
         if isinstance(outcome, Succeeded):
-            outcome = await results.copy(run.gateway, _channel(run), outcome, run.files)
+            outcome = await _copied(run, outcome, run.files)
         match outcome:
             case Succeeded():
                 return await _succeeded(run, outcome)
@@ -167,7 +173,7 @@ async def _outcome(run: _Run) -> Outcome:
     """Asks whoever is to be asked now."""
     work, fresh, run.fresh = run.work, run.fresh, False
     if run.left_s <= 0:
-        return Failed("timeout", "The task did not end in the time it may take.")
+        return OVERDUE
     if work.channel is not None and not fresh:
         channel = run.gateway.channels.named(work.channel)
         if channel is None:
@@ -184,19 +190,39 @@ async def _outcome(run: _Run) -> Outcome:
     channel = _choose(run)
     if channel is None:
         return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
-    async with channel.slot():
-        await _open_attempt(run, channel)
-        return await _submit(run, channel)
+    try:
+        async with asyncio.timeout(_remaining(run)) as waiting:
+            async with channel.slot():
+                waiting.reschedule(None)
+                if run.left_s < LEFT_MIN_S:
+                    return OVERDUE
+                await _open_attempt(run, channel)
+                return await _submit(run, channel)
+    except TimeoutError:
+        return OVERDUE
 
 
 async def _prepare(run: _Run) -> Failed | None:
     """Brings the pictures of the request here, once."""
     if run.inputs is None:
-        prepared = await inputs.prepare(run.gateway, run.work.task, run.values, _remaining(run))
+        try:
+            async with asyncio.timeout(_remaining(run)):
+                prepared = await inputs.prepare(run.gateway, run.work.task, run.values)
+        except TimeoutError:
+            return OVERDUE
         if isinstance(prepared, Failed):
             return prepared
         run.inputs = prepared
     return None
+
+
+async def _copied(run: _Run, done: Succeeded, files: results.Files) -> Succeeded | Failed:
+    """The result in our own storage."""
+    try:
+        async with asyncio.timeout(_remaining(run)):
+            return await results.copy(run.gateway, _channel(run), done, files)
+    except TimeoutError:
+        return Failed("timeout", "The result could not be copied in the time the task may take.")
 
 
 def _choose(run: _Run) -> Channel | None:
@@ -220,9 +246,8 @@ def _channel(run: _Run) -> Channel:
 
 async def _open_attempt(run: _Run, channel: Channel) -> None:
     work, now = run.work, run.gateway.clock.now_ms()
-    number = await run.gateway.db.write(store.open_attempts, (work.task.id, work.lease_id, channel.name, now))
-    if number is None:
-        raise LeaseLost
+    opening = (work.task.id, work.lease_id, channel.name, now)
+    number = await written(run.gateway, store.open_attempts, opening) or 0
     run.work = replace(work, channel=channel.name, upstream_id=None, asked_at=now, attempts=number)
 
 
@@ -278,17 +303,17 @@ def _call(run: _Run, channel: Channel) -> Call:
 
 async def _pending(run: _Run, pending: Pending) -> _Next:
     """Waits for the next poll: here if a caller waits here, else the task is parked."""
-    work, db = run.work, run.gateway.db
+    work, gateway = run.work, run.gateway
     after_s = min(pending.after_s, _remaining(run))
     if run.watch is None:
-        due_at = run.gateway.clock.now_ms() + int(after_s * 1000)
-        await _must(db.write(store.park, (work.task.id, work.lease_id, due_at, pending.upstream_id)))
-        run.gateway.tasks_due.after(after_s)
+        due_at = gateway.clock.now_ms() + int(after_s * 1000)
+        await written(gateway, store.park, (work.task.id, work.lease_id, due_at, pending.upstream_id))
+        gateway.tasks_due.after(after_s)
         return _Next.GIVEN_BACK
     if work.upstream_id != pending.upstream_id:
-        await _must(db.write(store.accept, (work.task.id, work.lease_id, pending.upstream_id)))
+        await written(gateway, store.accept, (work.task.id, work.lease_id, pending.upstream_id))
         run.work = replace(work, upstream_id=pending.upstream_id)
-    await run.gateway.clock.sleep(after_s)
+    await gateway.clock.sleep(after_s)
     return _Next.AGAIN
 
 
@@ -336,7 +361,7 @@ async def _later(run: _Run, after_s: float) -> _Next:
         await gateway.clock.sleep(after_s)
         return _Next.AGAIN
     due_at = gateway.clock.now_ms() + int(after_s * 1000)
-    await _must(gateway.db.write(store.put_back, (work.task.id, work.lease_id, due_at)))
+    await written(gateway, store.put_back, (work.task.id, work.lease_id, due_at))
     gateway.tasks_due.after(after_s)
     return _Next.GIVEN_BACK
 
@@ -351,36 +376,39 @@ async def _succeeded(run: _Run, done: Succeeded) -> Ending:
         b64=results.wants_base64(run.values) and not files.spooled,
         attempt=_attempt(run, "succeeded", None, None, None),
     )  # fmt: skip
-    ended = await _end(gateway, ending)  # raises LeaseLost, and the files are discarded
-    files.keep(stored)
-    return ended
+    try:
+        return await _end(gateway, ending)
+    except LeaseLost:
+        stored = ()  # the files are discarded: another worker has the task
+        raise
+    finally:
+        files.keep(stored)  # also when nobody knows whether the ending was written: then they go with their day
 
 
 async def _end(gateway: Gateway, ending: Ending) -> Ending:
     if ending.attempt is not None:
         metrics.attempt(ending.attempt.channel, ending.attempt.outcome)
-    await _must(settle(gateway, ending))
-    return ending
-
-
-async def _must(written: Awaitable[bool]) -> None:
-    """A write of a lease's holder. Raises `LeaseLost` when the lease is another worker's by now."""
-    if not await written:
+    if not await persistently(gateway, partial(settle, gateway, ending)):
         raise LeaseLost
+    return ending
 
 
 def _attempt(run: _Run, outcome: str, code: str | None, status: int | None, detail: str | None) -> Attempt | None:
     """The open attempt as the row it becomes when it is over; None when none is open."""
-    work = run.work
+    opened = _open(run.work, run.gateway)
+    return None if opened is None else replace(opened, outcome=outcome, code=code, status=status, detail=detail)
+
+
+def _open(work: Work, gateway: Gateway) -> Attempt | None:
     if work.channel is None or work.asked_at is None:
         return None
     return Attempt(work.task.id, work.attempts, work.channel, work.upstream_id, work.asked_at,
-                   run.gateway.clock.now_ms(), outcome, code, status, detail)  # fmt: skip
+                   gateway.clock.now_ms(), "lost", "timeout")  # fmt: skip
 
 
 async def _close_attempt(run: _Run, attempt: Attempt) -> None:
     metrics.attempt(attempt.channel, attempt.outcome)
-    await _must(run.gateway.db.write(_close, (attempt, run.work.lease_id)))
+    await written(run.gateway, _close, (attempt, run.work.lease_id))
     run.work = replace(run.work, channel=None, upstream_id=None, asked_at=None)
 
 

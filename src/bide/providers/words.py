@@ -10,9 +10,13 @@ The shapes, all seen in use:
     {"title", "detail", "status"}                                                  RFC 9457
     {"errors": [{"code", "message"}]}
     an HTML page (its title counts), plain text, nothing
+
+An error's body is a stranger's: everything here is linear in its length, and no repetition in a pattern is
+without a bound.
 """
 
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -22,13 +26,20 @@ import msgspec
 
 WAIT_MAX_S = 120.0
 """Longer waits than this are not obeyed as such: the channel is asked again, or another one."""
+TEXT_MAX = 1_000
+"""Characters of one text that are kept: patterns run on it, and nobody is shown more."""
+_PAGE_MAX = 4_096
 _HTML_TEXT_MAX = 200
+_DEPTH_MAX = 8
+_SPAN_MAX = 60
 _MESSAGES = ("message", "detail", "description", "msg", "error", "title")
-_TITLE = re.compile(r"(?is)<title[^>]*>(.*?)</title>")
-_TAGS = re.compile(r"(?s)<[^>]{0,500}>")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])")
+_TAGS = re.compile(r"<[^<>]{0,500}>")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s{0,3}(ms|[smhd])")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_TRY_AGAIN = re.compile(r"(?i)(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms|[smh])\s*)+)")
+_TRY_AGAIN = re.compile(
+    r"(?i)(?:try again|retry) (?:in|after) ((?:\d{1,9}(?:\.\d{1,9})?\s{0,3}(?:ms|[smh])\s{0,3}){1,4})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ def from_bytes(body: bytes) -> Words:
     text = body.decode("utf-8", "replace").strip()
     try:
         document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         document = None
     if document is not None:
         words = from_document(document)
@@ -61,12 +72,14 @@ def from_bytes(body: bytes) -> Words:
     return Words(message=_page(text))
 
 
-def from_document(document: Any) -> Words | None:
-    """The words of a decoded document, or None if it has none of the shapes."""
+def from_document(document: Any, depth: int = 0) -> Words | None:
+    """The words of a decoded document, or None if it has none of the shapes (`depth`: it lies so deep in another)."""
+    if depth > _DEPTH_MAX:
+        return None
     if isinstance(document, list) and document:
         document = document[0]
     if isinstance(document, str) and document:
-        return Words(message=document, structured=True)
+        return Words(message=_text(document), structured=True)
     if not isinstance(document, dict):
         return None
     error = document.get("error")
@@ -77,12 +90,12 @@ def from_document(document: Any) -> Words | None:
         return Words(inner.message, inner.codes or _code_like(error), inner.kind, inner.number, inner.param, True)
     errors = document.get("errors")
     if isinstance(errors, list) and errors:
-        return from_document(errors[0])
+        return from_document(errors[0], depth + 1)
     detail = document.get("detail")
     if isinstance(detail, list) and detail:
         return _from_fields(detail)
     if isinstance(detail, dict) and detail:
-        return from_document(detail)
+        return from_document(detail, depth + 1)
     if any(_text(document.get(name)) for name in _MESSAGES):
         return _from_error(document)
     return None
@@ -91,7 +104,7 @@ def from_document(document: Any) -> Words | None:
 def _from_error(error: Mapping[str, Any]) -> Words:
     inner = error.get("innererror")
     candidates = [inner.get("code") if isinstance(inner, dict) else None, error.get("code"), error.get("status")]
-    codes = tuple(code for code in candidates if isinstance(code, str) and code and not code.isdigit())
+    codes = tuple(_text(code) for code in candidates if isinstance(code, str) and code and not code.isdigit())
     numbers = [_number(code) for code in candidates]
     return Words(
         message=next((text for name in _MESSAGES if (text := _text(error.get(name)))), ""),
@@ -109,17 +122,19 @@ def _from_fields(detail: list[Any]) -> Words:
     param = ""
     for entry in detail[:5]:
         if isinstance(entry, dict):
-            place = ".".join(str(part) for part in entry.get("loc") or () if part != "body")
+            loc = entry.get("loc")
+            parts = [str(part) for part in loc[:8] if part != "body"] if isinstance(loc, list) else []
+            place = _text(".".join(parts))
             param = param or place
             said.append(f"{place}: {_text(entry.get('msg'))}" if place else _text(entry.get("msg")))
         else:
             said.append(_text(entry))
     kind = detail[0].get("type") if isinstance(detail[0], dict) else None
-    return Words("; ".join(filter(None, said)), kind=_text(kind), param=param, structured=True)
+    return Words(_text("; ".join(filter(None, said))), kind=_text(kind), param=param, structured=True)
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:TEXT_MAX] if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> int | None:
@@ -130,14 +145,23 @@ def _number(value: Any) -> int | None:
 
 def _code_like(text: str) -> tuple[str, ...]:
     """`{"error": "insufficient_quota"}`: the text is the code."""
-    return (text,) if re.fullmatch(r"[A-Za-z]+(?:_[A-Za-z]+)+", text) else ()
+    return (text,) if len(text) <= 100 and "_" in text.strip("_") and text.replace("_", "").isalpha() else ()
 
 
 def _page(text: str) -> str:
+    text = text[:_PAGE_MAX]
     if "<" in text[:1]:
-        title = _TITLE.search(text)
-        text = title.group(1) if title else _TAGS.sub(" ", text)
+        text = _title(text) or _TAGS.sub(" ", text)
     return " ".join(text.split())[:_HTML_TEXT_MAX]
+
+
+def _title(page: str) -> str:
+    """What stands between the tags of the title, or nothing: looked for, not matched, so that it costs one pass."""
+    lower = page.translate(_LOWER)  # of the same length, which `lower()` does not promise
+    start = lower.find("<title")
+    start = lower.find(">", start) if start >= 0 else -1
+    end = lower.find("</title", start) if start >= 0 else -1
+    return page[start + 1 : end] if end >= 0 else ""
 
 
 def wait_s(headers: Mapping[str, str], message: str = "") -> float | None:
@@ -161,7 +185,7 @@ def wait_s(headers: Mapping[str, str], message: str = "") -> float | None:
             and (reset := _span(headers.get(f"x-ratelimit-reset-{what}", ""))) is not None
         ]
         said = max(resets, default=None)
-    if said is None and (found := _TRY_AGAIN.search(message)):
+    if said is None and (found := _TRY_AGAIN.search(message[:TEXT_MAX])):
         said = _span(found.group(1))
     return None if said is None else _capped(said)
 
@@ -171,14 +195,16 @@ def _capped(seconds: float) -> float:
 
 
 def _decimal(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(r"\s*\d{1,9}(?:\.\d{1,9})?\s*", text) else None
+    return float(text) if text and re.fullmatch(r"\s{0,9}\d{1,9}(?:\.\d{1,9})?\s{0,9}", text) else None
 
 
 def _span(text: str) -> float | None:
     """`6m0s`, `20ms`, `1.5s`, `12`: seconds."""
     if (plain := _decimal(text)) is not None:
         return plain
-    parts = _SPAN.findall(text[:40])
+    if len(text) > _SPAN_MAX:
+        return None
+    parts = _SPAN.findall(text)
     if not parts or _SPAN.sub("", text).strip():
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
@@ -186,6 +212,7 @@ def _span(text: str) -> float | None:
 
 def _until(moment: str, now: str | None) -> float | None:
     try:
-        return (parsedate_to_datetime(moment) - parsedate_to_datetime(now or "")).total_seconds()
+        then, since = parsedate_to_datetime(moment[:_SPAN_MAX]), parsedate_to_datetime((now or "")[:_SPAN_MAX])
+        return (then - since).total_seconds()
     except (ValueError, TypeError):
         return None

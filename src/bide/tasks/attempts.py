@@ -31,7 +31,7 @@ class Attempt:
 async def add(tx: Tx, attempts: Sequence[Attempt]) -> None:
     await tx.each(
         "INSERT INTO attempts (task_id, number, channel, upstream_id, asked_at, ended_at, outcome, code, status,"
-        " detail) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+        " detail) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT (task_id, number) DO NOTHING",
         [
             (a.task_id, a.number, a.channel, a.upstream_id, a.asked_at, a.ended_at, a.outcome, a.code, a.status,
              a.detail[:DETAIL_MAX].replace("\0", "") if a.detail else None)

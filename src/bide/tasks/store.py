@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from bide.clock import uuid7
 from bide.db import Database, Row, Tx
 from bide.tasks.states import State
 
@@ -134,7 +133,7 @@ async def insert(tx: Tx, items: list[NewTask]) -> list[Known | None]:
         (upload.name, item.task.id, upload.size, upload.content_type, item.uploads_expire_at)
         for item in new for upload in item.task.uploads or ()
     ])  # fmt: skip
-    await _count(tx, Counter((t.user_id, t.service, t.type, t.application_id) for t in
+    await count(tx, Counter((t.user_id, t.service, t.type, t.application_id) for t in
                              (item.task for item in new) if t.visible))  # fmt: skip
     if any(item.lease is None for item in new):
         tx.wake("tasks")
@@ -175,7 +174,7 @@ async def _known(tx: Tx, items: list[NewTask]) -> list[Known | None]:
     return known
 
 
-async def _count(tx: Tx, changes: Counter[tuple[Any, ...]]) -> None:
+async def count(tx: Tx, changes: Counter[tuple[Any, ...]]) -> None:
     # Sorted, so that two writers that meet in a slot lock its rows in the same order.
     await tx.each(
         "INSERT INTO task_counts (user_id, service, type, application_id, slot, n) VALUES ($1,$2,$3,$4,$5,$6)"
@@ -205,9 +204,10 @@ async def _claim(tx: Tx, item: Claim) -> list[Work]:
     return [Work(tasks[row[0]], *row[1:]) for row in leased]
 
 
-async def extend(tx: Tx, items: list[tuple[str, int, int]]) -> list[None]:
-    """Keeps leases: task id, lease id, the new end."""
-    await tx.each("UPDATE queue SET due_at = $3 WHERE task_id = $1 AND lease_id = $2", items)
+async def extend(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
+    """Keeps leases: lists of task id, lease id, the new end."""
+    leases = [lease for item in items for lease in item]
+    await tx.each("UPDATE queue SET due_at = $3 WHERE task_id = $1 AND lease_id = $2", leases)
     return [None] * len(items)
 
 
@@ -218,58 +218,64 @@ async def open_attempts(tx: Tx, items: list[tuple[str, int, str, int]]) -> list[
     """
     rows = await tx.each(
         "UPDATE queue SET attempts = attempts + 1, channel = $3, upstream_id = NULL, asked_at = $4"
-        " WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, attempts",
+        " WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, lease_id, attempts",
         items,
     )
-    numbers = {row[0]: row[1] for row in rows}
-    return [numbers.get(item[0]) for item in items]
+    numbers = {(row[0], row[1]): row[2] for row in rows}
+    return [numbers.get(item[:2]) for item in items]
 
 
 async def park(tx: Tx, items: list[tuple[str, int, int, str]]) -> list[bool]:
     """Gives leases back until a poll is due: task id, lease id, due time, the upstream's id."""
-    rows = await tx.each(
-        "UPDATE queue SET due_at = $3, lease_id = NULL, upstream_id = $4 WHERE task_id = $1 AND lease_id = $2"
-        " RETURNING task_id",
-        items,
-    )
-    return _changed(rows, items)
+    return await _held(tx, "UPDATE queue SET due_at = $3, lease_id = NULL, upstream_id = $4", items)
 
 
 async def close_attempts(tx: Tx, items: Sequence[tuple[str, int]]) -> list[bool]:
     """No attempt is open any more; the lease is kept: task id, lease id."""
-    rows = await tx.each(
-        "UPDATE queue SET channel = NULL, upstream_id = NULL, asked_at = NULL WHERE task_id = $1 AND lease_id = $2"
-        " RETURNING task_id",
-        items,
-    )
-    return _changed(rows, items)
+    return await _held(tx, "UPDATE queue SET channel = NULL, upstream_id = NULL, asked_at = NULL", items)
 
 
 async def put_back(tx: Tx, items: list[tuple[str, int, int]]) -> list[bool]:
     """Gives leases back: task id, lease id, due time. An open attempt stays open."""
-    rows = await tx.each(
-        "UPDATE queue SET due_at = $3, lease_id = NULL WHERE task_id = $1 AND lease_id = $2 RETURNING task_id", items
-    )
-    return _changed(rows, items)
+    return await _held(tx, "UPDATE queue SET due_at = $3, lease_id = NULL", items)
 
 
-def _changed(rows: list[Row], items: Sequence[tuple[Any, ...]]) -> list[bool]:
-    won = {row[0] for row in rows}
-    return [item[0] in won for item in items]
+async def release(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
+    """Gives leases back, by lists, where nobody is being asked: another worker need not wait for their end."""
+    for item in items:
+        await tx.each(
+            "UPDATE queue SET due_at = $3, lease_id = NULL WHERE task_id = $1 AND lease_id = $2"
+            " AND (channel IS NULL OR upstream_id IS NOT NULL)",
+            item,
+        )
+    tx.wake("tasks")
+    return [None] * len(items)
 
 
 async def accept(tx: Tx, items: list[tuple[str, int, str]]) -> list[bool]:
     """Writes the upstream's id of the open attempt down, keeping the lease: task id, lease id, upstream id."""
-    rows = await tx.each(
-        "UPDATE queue SET upstream_id = $3 WHERE task_id = $1 AND lease_id = $2 RETURNING task_id", items
-    )
-    return _changed(rows, items)
+    return await _held(tx, "UPDATE queue SET upstream_id = $3", items)
 
 
 async def take_out(tx: Tx, items: Sequence[tuple[str, int]]) -> list[bool]:
     """Takes tasks out of the queue: task id, lease id. Only the lease's holder wins."""
-    rows = await tx.each("DELETE FROM queue WHERE task_id = $1 AND lease_id = $2 RETURNING task_id", items)
-    return _changed(rows, items)
+    return await _held(tx, "DELETE FROM queue", items)
+
+
+async def _held(tx: Tx, change: str, items: Sequence[tuple[Any, ...]]) -> list[bool]:
+    """Changes rows for the holders of their leases (the first two values); False to whom it is not, or no longer."""
+    rows = await tx.each(f"{change} WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, {_BY[change[:6]]}", items)
+    won = {(row[0], row[1]) for row in rows}
+    return [item[:2] in won for item in items]
+
+
+_BY = {"UPDATE": "cast($2 AS BIGINT)", "DELETE": "lease_id"}
+"""How a row says whose lease it was: an update may have taken it away."""
+
+
+async def ended_as(tx: Tx, task_id: str, response: bytes) -> bool:
+    """Whether a task has ended with just this response: the same ending, written by an earlier try of ours."""
+    return bool(await tx.rows("SELECT 1 FROM endings WHERE task_id = $1 AND response = $2", task_id, response))
 
 
 async def add_endings(tx: Tx, items: Sequence[tuple[str, str, int | None, int, int, bytes]]) -> None:
@@ -287,21 +293,6 @@ async def add_files(tx: Tx, items: Sequence[tuple[str, str, int, str, int]]) -> 
         " ON CONFLICT (name) DO NOTHING",
         items,
     )
-
-
-async def delete(tx: Tx, ids: list[str]) -> None:
-    """Deletes finished tasks. Their files are deleted on their own (`expired_files`)."""
-    gone = await tx.rows(
-        "DELETE FROM tasks WHERE id = ANY($1) RETURNING user_id, service, type, application_id, visible", ids
-    )
-    await _count(tx, Counter({key: -n for key, n in Counter(tuple(row[:4]) for row in gone if row[4]).items()}))
-    await tx.run("DELETE FROM endings WHERE task_id = ANY($1)", ids)
-    await tx.run("DELETE FROM idempotency WHERE task_id = ANY($1)", ids)
-
-
-async def forget_files(tx: Tx, names: list[str]) -> None:
-    """Deletes the rows of files that are gone from storage."""
-    await tx.run("DELETE FROM files WHERE name = ANY($1)", names)
 
 
 # -- reads
@@ -350,6 +341,11 @@ async def ending(db: Database, task_id: str) -> tuple[str, bytes] | None:
     return None if row is None else (row[1], row[2])
 
 
+async def has_key(db: Database, task_id: str) -> bool:
+    """Whether a caller can ask for the task's result once more, by an idempotency key."""
+    return await db.row("SELECT 1 FROM idempotency WHERE task_id = $1", task_id) is not None
+
+
 async def is_open(db: Database, task_id: str) -> bool:
     return await db.load("SELECT task_id FROM queue WHERE task_id = ANY($1)", task_id) is not None
 
@@ -357,25 +353,6 @@ async def is_open(db: Database, task_id: str) -> bool:
 async def file_names(db: Database, task_id: str) -> list[Row]:
     """(name, size, content type) of a task's files."""
     return await db.rows("SELECT name, size, content_type FROM files WHERE task_id = $1 ORDER BY name", task_id)
-
-
-async def purgeable(db: Database, kept_until_ms: int, inline_until_ms: int, limit: int) -> list[str]:
-    """Finished tasks that may go: all that ended before the one time, inline calls before the other."""
-    old = await db.scan(
-        "SELECT t.id FROM tasks t JOIN endings e ON e.task_id = t.id WHERE t.id < $1 AND e.finished_at < $2"
-        " ORDER BY t.id LIMIT $3", uuid7(kept_until_ms, 0), kept_until_ms, limit,
-    )  # fmt: skip
-    inline = await db.scan(
-        "SELECT t.id FROM tasks t JOIN endings e ON e.task_id = t.id WHERE t.visible = 0 AND t.id < $1"
-        " AND e.finished_at < $2 ORDER BY t.id LIMIT $3", uuid7(inline_until_ms, 0), inline_until_ms, limit,
-    )  # fmt: skip
-    return list({row[0] for row in (*old, *inline)})
-
-
-async def expired_files(db: Database, now_ms: int, limit: int) -> list[str]:
-    """Names of files that may be deleted from storage."""
-    rows = await db.scan("SELECT name FROM files WHERE expires_at < $1 ORDER BY expires_at LIMIT $2", now_ms, limit)
-    return [row[0] for row in rows]
 
 
 async def latest(db: Database, limit: int) -> list[Row]:
@@ -397,8 +374,8 @@ async def open_attempt(db: Database, task_id: str) -> Row | None:
 
 async def open_count(db: Database) -> tuple[int, int]:
     """How many tasks wait and how many are being worked on."""
-    row = await db.row(
+    rows = await db.scan(
         "SELECT coalesce(sum(CASE WHEN lease_id IS NULL THEN 1 ELSE 0 END), 0),"
         " coalesce(sum(CASE WHEN lease_id IS NULL THEN 0 ELSE 1 END), 0) FROM queue"
     )
-    return (int(row[0]), int(row[1])) if row else (0, 0)
+    return int(rows[0][0]), int(rows[0][1])

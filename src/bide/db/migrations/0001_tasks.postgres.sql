@@ -111,6 +111,7 @@ CREATE TABLE deliveries (
   task_id TEXT COLLATE "C" NOT NULL,
   url TEXT COLLATE "C" NOT NULL,
   host TEXT COLLATE "C" NOT NULL,               -- scheme://host:port, the unit of fairness between receivers
+  owner TEXT COLLATE "C" NOT NULL,              -- the application that is called back
   state TEXT COLLATE "C" NOT NULL,              -- pending, delivered, parked
   due_at BIGINT,                   -- null: nothing is due; while leased: when the lease ends
   lease_id BIGINT,

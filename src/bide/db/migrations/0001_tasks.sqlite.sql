@@ -111,6 +111,7 @@ CREATE TABLE deliveries (
   task_id TEXT NOT NULL,
   url TEXT NOT NULL,
   host TEXT NOT NULL,               -- scheme://host:port, the unit of fairness between receivers
+  owner TEXT NOT NULL,              -- the application that is called back
   state TEXT NOT NULL,              -- pending, delivered, parked
   due_at INTEGER,                   -- null: nothing is due; while leased: when the lease ends
   lease_id INTEGER,
