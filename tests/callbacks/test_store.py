@@ -195,12 +195,12 @@ def test_callbacks_go_with_their_tasks(on_both: Settings) -> None:
 
 def test_a_backlog_of_one_receiver_is_passed_by_window_by_window(on_both: Settings) -> None:
     async def test(db: Database) -> None:
-        await owe(db, *(f"slow{number:04}" for number in range(store.WINDOW + 100)), host="http://slow")
+        await owe(db, *(f"slow{number:04}" for number in range(30)), host="http://slow")
         await owe(db, "healthy", host="http://healthy", due_at=NOW + 1)
 
         async def one_look() -> tuple[list[str], bool]:
             room = {"http://slow": 3, "http://healthy": 5}
-            claim = ClaimDeliveries(NOW + 1, 10, 1, NOW + LEASE, lambda host, _: room[host])
+            claim = ClaimDeliveries(NOW + 1, 20, 1, NOW + LEASE, lambda host, _: room[host])
             claimed, more = await db.write(store.claim, claim)
             return sorted(one.id for one in claimed), more
 

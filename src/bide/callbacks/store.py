@@ -12,9 +12,6 @@ from bide.db import Database, Row, Tx
 
 PENDING, DELIVERED, PARKED = "pending", "delivered", "parked"
 
-WINDOW = 400
-"""Due deliveries that one claim looks at."""
-
 PUT_OFF_MS = 5_000
 """At least so long a delivery waits whose receiver has no room; up to twice that."""
 
@@ -84,8 +81,8 @@ async def add(tx: Tx, items: Sequence[NewDelivery]) -> None:
 async def claim(tx: Tx, items: list[ClaimDeliveries]) -> list[tuple[list[Owed], bool]]:
     """Leases due deliveries, those of dead workers among them; and whether more may be due.
 
-    Only a window of what is due longest is looked at, and what has no room in it is put off: so a backlog of one
-    receiver costs the same at each look, and is passed by in a few.
+    No more than `limit` of what is due longest is looked at, and what has no room among it is put off: so the
+    backlog of one receiver costs the same at each look, and is passed by in a few.
     """
     return [await _claim(tx, item) for item in items]
 
@@ -93,24 +90,24 @@ async def claim(tx: Tx, items: list[ClaimDeliveries]) -> list[tuple[list[Owed], 
 async def _claim(tx: Tx, item: ClaimDeliveries) -> tuple[list[Owed], bool]:
     due = await tx.rows(
         "SELECT id, task_id, url, host, owner, attempts FROM deliveries WHERE due_at <= $1 AND due_at IS NOT NULL"
-        " ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED", item.now_ms, WINDOW,
+        " ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED", item.now_ms, item.limit,
     )  # fmt: skip
     taken: list[Row] = []
     put_off: list[Row] = []
     hosts: Counter[tuple[str, str]] = Counter()
     for row in due:
         key = (row[3], row[4])
-        if len(taken) < item.limit and hosts[key] < item.room(*key):
+        if hosts[key] < item.room(*key):
             hosts[key] += 1
             taken.append(row)
-        elif len(taken) < item.limit:
+        else:
             put_off.append(row)
     await tx.each("UPDATE deliveries SET lease_id = $2, due_at = $3 WHERE id = $1",
                   [(row[0], item.lease_id, item.until_ms) for row in taken])  # fmt: skip
     await tx.each("UPDATE deliveries SET lease_id = NULL, due_at = $2 WHERE id = $1",
-                  [(row[0], item.now_ms + PUT_OFF_MS + number * PUT_OFF_MS // WINDOW)
+                  [(row[0], item.now_ms + PUT_OFF_MS + number * PUT_OFF_MS // item.limit)
                    for number, row in enumerate(put_off)])  # fmt: skip
-    return [Owed(*[*row, item.lease_id]) for row in taken], len(due) == WINDOW and len(taken) < item.limit
+    return [Owed(*[*row, item.lease_id]) for row in taken], bool(put_off) and len(due) == item.limit
 
 
 async def extend(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
