@@ -94,8 +94,9 @@ def test_only_a_channel_with_a_bound_counts_its_calls() -> None:
         free, bound = channels.named("free"), channels.named("bound")
         assert free is not None
         assert bound is not None
-        async with free.slot(), free.slot(), bound.slot():
-            assert bound.slots is not None
+        assert free.slots is None
+        assert bound.slots is not None
+        async with bound.slots:
             assert bound.slots.locked()
         assert not bound.slots.locked()
         await outbound.close()

@@ -30,12 +30,12 @@ class Outside:
         )
 
     async def end_all(self) -> None:
-        """Ends every session of the database but this one, and waits until they are gone."""
-        await self.connection.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
-            self.name,
+        """Ends every session of the database, and waits until they are gone. The pool may open a reader anew."""
+        found = await self.connection.fetch(
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self.name
         )
-        await until(self.count, 0)
+        ended = ",".join(str(row[0]) for row in found)
+        await until(lambda: self.count(f"pid = ANY('{{{ended}}}')"), 0)
 
 
 async def until(ask: Callable[[], Awaitable[Any]], wanted: Any) -> None:

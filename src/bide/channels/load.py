@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,15 +35,12 @@ class Channel:
     options: dict[str, Any]
     http: aiohttp.ClientSession
     slots: asyncio.Semaphore | None
+    """Held while the channel is asked: bounds the calls that are open at once. None: no bound."""
     rests: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.settings.name
-
-    def slot(self) -> AbstractAsyncContextManager[Any]:
-        """Held while the channel is asked: bounds the calls that are open at once."""
-        return self.slots or nullcontext()
 
     @property
     def resends(self) -> bool:

@@ -39,7 +39,6 @@ CLAIM_MAX = 200
 BACKOFF_S = 2.0
 POLL_BACKOFF_S = 5.0
 LEFT_MIN_S = 0.5
-"""With less time left an upstream is not asked any more: it could only be paid for nothing."""
 
 
 Values = dict[str, Any]
@@ -126,7 +125,8 @@ async def _run(
         gone = "This gateway does not offer the operation any more."
         return await _end(gateway, failure(work, "bad_request", gone))
     if watch is None and not work.task.visible and not await store.has_key(gateway.db, work.task.id):
-        return await _end(gateway, failure(work, "timeout", "The caller that waited is gone.", _open(work, gateway)))
+        lost = attempts.of_work(work, gateway.clock.now_ms())
+        return await _end(gateway, failure(work, "timeout", "The caller that waited is gone.", lost))
     run = _Run(gateway, work, operation, values, watch, fresh)
     if work.attempts and not fresh:
         past = await attempts.of_task(gateway.db, work.task.id)
@@ -190,20 +190,28 @@ async def _outcome(run: _Run) -> Outcome:
     channel = _choose(run)
     if channel is None:
         return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
+    if channel.slots is None:
+        return await _ask(run, channel)
     try:
-        async with asyncio.timeout(_remaining(run)) as waiting:
-            async with channel.slot():
-                waiting.reschedule(None)
-                if run.left_s < LEFT_MIN_S:
-                    return OVERDUE
-                await _open_attempt(run, channel)
-                return await _submit(run, channel)
+        async with asyncio.timeout(_remaining(run)) as waiting, channel.slots:
+            waiting.reschedule(None)
+            return await _ask(run, channel)
     except TimeoutError:
         return OVERDUE
 
 
+async def _ask(run: _Run, channel: Channel) -> Outcome:
+    """Opens an attempt and submits, unless there is so little time left that it could only be paid for nothing."""
+    if run.left_s < LEFT_MIN_S:
+        return OVERDUE
+    await _open_attempt(run, channel)
+    return await _submit(run, channel)
+
+
 async def _prepare(run: _Run) -> Failed | None:
     """Brings the pictures of the request here, once."""
+    if run.inputs is None and not run.work.task.uploads and not inputs.urls(run.values):
+        run.inputs = ()  # nearly always, and a time-out is not free
     if run.inputs is None:
         try:
             async with asyncio.timeout(_remaining(run)):
@@ -395,15 +403,8 @@ async def _end(gateway: Gateway, ending: Ending) -> Ending:
 
 def _attempt(run: _Run, outcome: str, code: str | None, status: int | None, detail: str | None) -> Attempt | None:
     """The open attempt as the row it becomes when it is over; None when none is open."""
-    opened = _open(run.work, run.gateway)
+    opened = attempts.of_work(run.work, run.gateway.clock.now_ms())
     return None if opened is None else replace(opened, outcome=outcome, code=code, status=status, detail=detail)
-
-
-def _open(work: Work, gateway: Gateway) -> Attempt | None:
-    if work.channel is None or work.asked_at is None:
-        return None
-    return Attempt(work.task.id, work.attempts, work.channel, work.upstream_id, work.asked_at,
-                   gateway.clock.now_ms(), "lost", "timeout")  # fmt: skip
 
 
 async def _close_attempt(run: _Run, attempt: Attempt) -> None:

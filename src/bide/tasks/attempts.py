@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bide.db import Database, Tx
+from bide.tasks.store import Work
 
 DETAIL_MAX = 4_096
 
@@ -26,6 +27,14 @@ class Attempt:
     code: str | None = None
     status: int | None = None
     detail: str | None = None
+
+
+def of_work(work: Work, ended_at: int) -> Attempt | None:
+    """The open attempt of a claimed task as the row it becomes if nothing more is heard; None when none is open."""
+    if work.channel is None or work.asked_at is None:
+        return None
+    task_id, number = work.task.id, work.attempts
+    return Attempt(task_id, number, work.channel, work.upstream_id, work.asked_at, ended_at, "lost", "timeout")
 
 
 async def add(tx: Tx, attempts: Sequence[Attempt]) -> None:
