@@ -246,7 +246,7 @@ class World:
         """Claims the callbacks that are due for a worker of another process, which dies."""
         gateway, hosts = self.gateway, Hosts(1000)
         claim = deliveries.ClaimDeliveries(gateway.clock.now_ms(), 100, gateway.clock.lease_id(),
-                                           gateway.delivery_leases.until(), hosts.room)  # fmt: skip
+                                           gateway.delivery_leases.until(), hosts.room, hosts.put_off_ms)  # fmt: skip
         claimed, _more = await gateway.db.write(deliveries.claim, claim)
         return claimed
 

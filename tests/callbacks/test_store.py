@@ -6,6 +6,7 @@ from typing import Any
 
 from bide import db as database
 from bide.callbacks import store
+from bide.callbacks.hosts import PUT_OFF_MS
 from bide.callbacks.store import DELIVERED, PARKED, PENDING, Attempted, ClaimDeliveries, NewDelivery, Owed
 from bide.db import Database, Tx, write_one
 from bide.db.migrate import prepare
@@ -40,7 +41,8 @@ async def claim(
         assert owner == "application"
         return 0 if host in busy else 100
 
-    claimed, _more = await db.write(store.claim, ClaimDeliveries(now, limit, lease_id, now + LEASE, room))
+    wanted = ClaimDeliveries(now, limit, lease_id, now + LEASE, room, lambda _: PUT_OFF_MS)
+    claimed, _more = await db.write(store.claim, wanted)
     return claimed
 
 
@@ -81,7 +83,7 @@ def test_hosts_that_have_enough_are_passed_over(on_both: Settings) -> None:
         await owe(db, "b1", host="http://b")
         assert [one.id for one in await claim(db, busy=("http://a", "http://x"))] == ["b1"]
         assert await claim(db) == []  # they were put off, so that they are not in the way
-        assert sorted(one.id for one in await claim(db, now=NOW + 2 * store.PUT_OFF_MS)) == ["a1", "a2"]
+        assert sorted(one.id for one in await claim(db, now=NOW + 2 * PUT_OFF_MS)) == ["a1", "a2"]
 
     use(on_both, test)
 
@@ -200,7 +202,7 @@ def test_a_backlog_of_one_receiver_is_passed_by_window_by_window(on_both: Settin
 
         async def one_look() -> tuple[list[str], bool]:
             room = {"http://slow": 3, "http://healthy": 5}
-            claim = ClaimDeliveries(NOW + 1, 20, 1, NOW + LEASE, lambda host, _: room[host])
+            claim = ClaimDeliveries(NOW + 1, 20, 1, NOW + LEASE, lambda host, _: room[host], lambda _: PUT_OFF_MS)
             claimed, more = await db.write(store.claim, claim)
             return sorted(one.id for one in claimed), more
 

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook
 
 from bide.app import Worker
 from bide.callbacks import store
-from bide.callbacks.hosts import PROBATION_MAX
+from bide.callbacks.hosts import PROBATION_MAX, SLOW_PUT_OFF_MS
 from bide.db import write_one
 from bide.flow import callback
 from bide.providers.base import Failed
@@ -433,7 +433,7 @@ def test_a_receiver_that_let_a_callback_time_out_is_on_probation_until_it_answer
             await world.work()
             receiver.hangs = False
             assert await world.deliver() == PROBATION_MAX
-            world.clock.pass_s(2 * store.PUT_OFF_MS / 1000)
+            world.clock.pass_s(2 * SLOW_PUT_OFF_MS / 1000)
             assert await world.deliver() > 1
             assert len(receiver.got) > PROBATION_MAX + 1
 

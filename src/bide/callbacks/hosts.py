@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 PROBATION_MAX = 8
 SHARE = 4
 OWNER_SHARE = 2
+PUT_OFF_MS, SLOW_PUT_OFF_MS = 400, 5_000
 OWNER_MIN = 8
 REMEMBERED_MAX = 10_000
 """Slow hosts that are remembered; the one whose time-out is the longest ago is forgotten first."""
@@ -50,6 +51,10 @@ class Hosts:
         if owner:
             more = min(more, self._owner_max - self._owned[owner])
         return max(0, min(more, self.free))
+
+    def put_off_ms(self, host: str) -> int:
+        """How long callbacks wait that find no room: a moment, for it may come any time; longer for a slow host."""
+        return SLOW_PUT_OFF_MS if host in self._probation else PUT_OFF_MS
 
     def may_start(self, host: str, owner: str = "") -> bool:
         """Whether one more callback may be opened now."""

@@ -12,8 +12,6 @@ from bide.db import Database, Row, Tx
 
 PENDING, DELIVERED, PARKED = "pending", "delivered", "parked"
 
-PUT_OFF_MS = 5_000
-"""At least so long a delivery waits whose receiver has no room; up to twice that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +41,15 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class ClaimDeliveries:
-    """Whoever asks for at most `limit` due deliveries. `room` says how many more one host and owner may have."""
+    """Whoever asks for at most `limit` due deliveries. `room` says how many more one host and owner may have,
+    `put_off_ms` how long those of a host wait at least that has no room, and at most twice that."""
 
     now_ms: int
     limit: int
     lease_id: int
     until_ms: int
     room: Callable[[str, str], int]
+    put_off_ms: Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ async def _claim(tx: Tx, item: ClaimDeliveries) -> tuple[list[Owed], bool]:
     await tx.each("UPDATE deliveries SET lease_id = $2, due_at = $3 WHERE id = $1",
                   [(row[0], item.lease_id, item.until_ms) for row in taken])  # fmt: skip
     await tx.each("UPDATE deliveries SET lease_id = NULL, due_at = $2 WHERE id = $1",
-                  [(row[0], item.now_ms + PUT_OFF_MS + number * PUT_OFF_MS // item.limit)
+                  [(row[0], item.now_ms + item.put_off_ms(row[3]) * (item.limit + number) // item.limit)
                    for number, row in enumerate(put_off)])  # fmt: skip
     return [Owed(*[*row, item.lease_id]) for row in taken], bool(put_off) and len(due) == item.limit
 

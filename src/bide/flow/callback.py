@@ -32,7 +32,7 @@ async def deliver_once(gateway: Gateway, hosts: Hosts, start: Callable[[Owed], o
         return False
     await gateway.delivery_leases.keep_overdue()
     claim = ClaimDeliveries(gateway.clock.now_ms(), limit, gateway.clock.lease_id(), gateway.delivery_leases.until(),
-                            hosts.room)  # fmt: skip
+                            hosts.room, hosts.put_off_ms)  # fmt: skip
     claimed, more = await gateway.db.write(store.claim, claim)
     for owed in claimed:
         hosts.start(owed.host, owed.owner)
