@@ -78,8 +78,12 @@ class Leases:
         """When a lease taken now ends."""
         return self._clock.now_ms() + self._ms
 
-    def hold(self, row_id: str, lease_id: int) -> None:
-        self._held[row_id] = (lease_id, self.until())
+    def hold(self, row_id: str, lease_id: int, until_ms: int) -> None:
+        """From now on the lease is kept. `until_ms` is what the row says: when a process is behind with its work,
+        that may be over before it hears that the lease is its own."""
+        self._held[row_id] = (lease_id, until_ms)
+        if until_ms - self._clock.now_ms() < self._ms // 3:
+            self._looked = 0  # the next claim looks first
 
     def drop(self, row_id: str) -> None:
         self._held.pop(row_id, None)

@@ -551,3 +551,17 @@ def test_an_inline_call_whose_process_died_is_not_asked_for_nobody(on_both: Sett
         assert (await world.ended(accepted.task_id))["error"]["code"] == "timeout"
 
     run(on_both, test, upstream)
+
+
+def test_a_waiting_call_of_a_process_that_is_behind_is_not_taken_for_a_dead_ones(on_both: Settings) -> None:
+    """Its lease was over before the process came round to it; nobody else took it, so it goes on."""
+
+    async def test(world: World) -> None:
+        accepted = await world.accept(None, waits=True)
+        world.leases_end()
+        assert await work.work_once(world.gateway, 10) == []
+        ending = await world.wait_for(accepted)
+        assert ending is not None
+        assert ending.response["success"] is True
+
+    run(on_both, test)

@@ -36,7 +36,7 @@ async def deliver_once(gateway: Gateway, hosts: Hosts, start: Callable[[Owed], o
     claimed, more = await gateway.db.write(store.claim, claim)
     for owed in claimed:
         hosts.start(owed.host, owed.owner)
-        gateway.delivery_leases.hold(owed.id, owed.lease_id)
+        gateway.delivery_leases.hold(owed.id, owed.lease_id, claim.until_ms)
         start(owed)
     return more or len(claimed) == limit
 

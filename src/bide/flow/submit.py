@@ -67,12 +67,18 @@ async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
         uploads=wanted.uploads,
     )
     new = _leased(gateway, wanted, task) if wanted.waits else NewTask(task, _deadline(operation, now))
-    known = await gateway.db.write(store.insert, _with_key(gateway, new, wanted))
+    if new.lease is not None:  # before it is written: no claim of this process may find it unkept
+        gateway.task_leases.hold(task.id, new.lease.id, new.lease.until_ms)
+    try:
+        known = await gateway.db.write(store.insert, _with_key(gateway, new, wanted))
+    except BaseException:
+        gateway.task_leases.drop(task.id)
+        raise
     if known is not None:
+        gateway.task_leases.drop(task.id)
         return _same_request(known, wanted)
     if new.lease is None:
         return Accepted(task.id)
-    gateway.task_leases.hold(task.id, new.lease.id)
     asked_at = now if new.channel else None
     work = Work(task, new.lease.id, now, new.deadline_at, 1 if new.channel else 0, new.channel, None, asked_at)
     return Accepted(task.id, work, fresh=new.channel is not None, values=wanted.values)

@@ -95,7 +95,7 @@ async def work_once(gateway: Gateway, free: int) -> list[Work]:
     claim = store.Claim(gateway.clock.now_ms(), min(free, CLAIM_MAX), lease)
     claimed = await gateway.db.write(store.claim, claim)
     for work in claimed:
-        gateway.task_leases.hold(work.task.id, work.lease_id)
+        gateway.task_leases.hold(work.task.id, work.lease_id, lease.until_ms)
     return claimed
 
 
