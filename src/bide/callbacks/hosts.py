@@ -60,11 +60,6 @@ class Hosts:
         """Whether one more callback may be opened now."""
         return self.room(host, owner) > 0
 
-    def busy(self) -> tuple[str, ...]:
-        """Hosts that get nothing more for now, whoever asks. One on probation that has nothing open is not among
-        them: `room` says how many it may have."""
-        return tuple(host for host in self._open if not self.may_start(host))
-
     def start(self, host: str, owner: str = "") -> None:
         self._open[host] += 1
         self._total += 1
