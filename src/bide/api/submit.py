@@ -16,6 +16,7 @@ from bide.api.read import header, read_body
 from bide.api.stream import stream
 from bide.catalog import shape
 from bide.catalog.load import Operation
+from bide.db import DatabaseError
 from bide.errors import BadRequest, from_code
 from bide.flow import inputs, results
 from bide.flow.submit import Accepted, Submission, submit
@@ -67,6 +68,9 @@ async def _submit_form(
         accepted = await submit(gateway, wanted)
         taken = not accepted.known
         return wanted, accepted
+    except DatabaseError:
+        taken = True  # perhaps: nobody knows. A task must not lose its pictures; orphans go with their day
+        raise
     finally:
         await form.close()
         if not taken:
@@ -81,7 +85,7 @@ async def _submission(
     callback_url = values.get("callback_url") or None
     if callback_url is not None:
         await _check_address(gateway, "callback_url", callback_url)
-    for url in inputs.urls(dict(values)):
+    for url in inputs.urls(values):
         await _check_address(gateway, "image", url)
     at_once = callback_url is not None or values.get("async", not operation.entry.inline)
     key = header(scope["headers"], b"idempotency-key").decode("latin-1").strip()

@@ -3,6 +3,7 @@
 Done before the attempt is opened, so a picture that cannot be fetched is a refusal, not an unknown outcome.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ def values(operation: Operation, task: Task) -> dict[str, Any]:
     return dict(operation.check(msgspec.json.decode(task.request), form=task.uploads is not None))
 
 
-def urls(values: dict[str, Any]) -> list[str]:
+def urls(values: Mapping[str, Any]) -> list[str]:
     """The picture URLs of a request."""
     return [one for name in PICTURE_FIELDS for one in _listed(values.get(name)) if isinstance(one, str)]
 

@@ -5,7 +5,7 @@ that is already leased to this process with its first attempt open, so there is 
 dispatch between the request and the upstream.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from bide.accounts.store import Caller
@@ -43,7 +43,7 @@ class Accepted:
     work: Work | None = None
     fresh: bool = False
     values: dict[str, Any] | None = None
-    known: bool = field(default=False)
+    known: bool = False
 
 
 async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
