@@ -84,3 +84,5 @@ class Hops:
     async def settled(self) -> None:
         if self._busy is not None and not self._busy.done():
             await asyncio.wait([self._busy])
+        if self._busy is not None and self._busy.done() and not self._busy.cancelled():
+            self._busy.exception()  # nobody waits for it any more: its step was given up
