@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     database_url: Annotated[str, Meta(description="`postgresql://…`; empty: SQLite in the data directory")] = ""
     public_url: Annotated[str, Meta(description="address callers reach this gateway at, for result URLs; empty: the Host header of the request")] = ""
     bootstrap_token: Annotated[str, Meta(description="token of the first credential; empty: made at random", extra={"secret": True})] = ""
+    catalog_dir: Annotated[str, Meta(description="directory of further service files (`*.toml`); one that names a service of bide changes it: its prices, limits, operations")] = ""
+    bootstrap_credits: Annotated[float, Meta(ge=0, le=1_000_000_000_000, description="credits of the application that the first start makes")] = 1_000_000.0
+    platform_token: Annotated[str, Meta(description="a superuser's token for the management API, beginning with `platform-`; empty: none but those that were made", extra={"secret": True})] = ""
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="`debug`, `info`, `warning` or `error`")] = "info"
     log_format: Annotated[str, Meta(pattern="^(auto|json|text)$", description="`json`, `text`, or `auto`: text on a terminal")] = "auto"
     stop_grace_s: Annotated[float, NotNegative, Meta(description="seconds a graceful stop waits for work it holds")] = 30.0
@@ -68,9 +71,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     lease_s: Annotated[float, Meta(ge=0.5, description="seconds after which a silent worker's task is taken over")] = 7.0
     attempts_max: Annotated[int, Positive, Meta(description="submissions of one task over all channels")] = 3
     retention_days: Annotated[float, Positive, Meta(description="days a finished task and its files are kept")] = 30.0
+    audit_s: Annotated[float, NotNegative, Meta(description="seconds between the proofs of the books whose result is a metric; 0: none")] = 3_600.0
     inline_grace_s: Annotated[float, NotNegative, Meta(description="seconds the answer of an inline call is kept after its end")] = 600.0
     cache_bytes_max: Annotated[int, NotNegative, Meta(description="bytes of finished task documents kept in memory per process")] = 32 * 1024 * 1024
     cache_s: Annotated[float, Meta(ge=0, le=2, description="seconds a credential or a document may be answered from memory")] = 2.0
+
+    # -- limits
+    nodes: Annotated[int, Meta(ge=1, le=10_000, description="machines this gateway runs on: without `rates_url` each allows its share of every rate")] = 1
+    rates_url: Annotated[str, Meta(description="`redis://…` of a Redis or Valkey through which all machines share rates; empty: each machine counts for itself", extra={"secret": True})] = ""
 
     # -- callbacks
     webhook_secret: Annotated[str, Meta(description="Standard Webhooks secret (`whsec_…`) that signs callbacks; empty: unsigned", extra={"secret": True})] = ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bide.catalog.load import CatalogError, load
+from bide.catalog.load import CatalogError, Limits, load
 from bide.errors import BadRequest
 
 FILM = """
@@ -28,6 +28,17 @@ require_one = ["prompt", "stills"]
 when = { seconds = ["25"], loop = ["true"] }
 message = "a film of 25 seconds cannot loop"
 
+[[prices.films]]
+conditions = { "==" = [{ var = "seconds" }, 25] }
+consumption = 2.5
+
+[[prices.films]]
+consumption = { "*" = [0.1, { var = ["seconds", 10] }] }
+
+[limits.slow]
+submits_per_s = 0.5
+concurrent = 5
+
 [operations."films/new"]
 type = "films"
 api_id = "00000000-0000-4000-8000-000000000001"
@@ -41,6 +52,8 @@ run_s_max = 600
 expected_s = 90
 shared = ["prompt"]
 rules = ["actions"]
+prices = "films"
+limits = "slow"
 
 [operations."films/new".fields.action]
 type = "string"
@@ -125,7 +138,7 @@ def test_a_further_directory_adds_a_service(tmp_path: Path) -> None:
     operation = catalog.by_path["/v1/film/films/new"]
     assert (operation.key, operation.type, operation.capability) == ("film/films/new", "films", "video.generate")
     assert catalog.tasks_paths["/film/tasks"].name == "film"
-    assert list(operation.fields)[-4:] == ["prompt", "callback_url", "async", "trace_id"]
+    assert list(operation.fields)[-5:] == ["prompt", "callback_url", "async", "trace_id", "dry_run"]
 
 
 @pytest.mark.parametrize(
@@ -205,6 +218,43 @@ WRONG: list[tuple[str, str, str]] = [
     ("the path /film/tasks is taken", "inline = false", 'inline = false\naliases = ["/film/tasks"]'),
     ("type_groups.all: no operation has the type 'film'", "[fields.prompt]",
      'type_groups.all = ["film"]\n[fields.prompt]'),
+    ("it has no `prices`, and the service does not say `free = true`", 'prices = "films"\n', ""),
+    ("there is no group of prices 'film'", 'prices = "films"', 'prices = "film"'),
+    ("prices.other: no operation names it", "[[prices.films]]",
+     "[[prices.other]]\nconsumption = 1\n\n[[prices.films]]"),
+    ("prices.films[0]: Object contains unknown field `costs`", "consumption = 2.5", "costs = 2.5"),
+    ("prices.films[0]: Object missing required field `consumption`", "consumption = 2.5", ""),
+    ("Expected `int | float | object`, got `str`", "consumption = 2.5", 'consumption = "2.5"'),
+    ("Expected `int | float | object`, got `bool`", "consumption = 2.5", "consumption = true"),
+    ("prices.films[0].consumption: it gives -1 credits; ", "consumption = 2.5", "consumption = -1"),
+    ("prices.films[0].consumption: nan is not a JSON value", "consumption = 2.5", "consumption = nan"),
+    ("prices.films[0].consumption: it gives inf, which is not a number", "consumption = 2.5",
+     'consumption = { "/" = [1, 0] }'),
+    ("prices.films[0].consumption: it gives True, which is not a number", "consumption = 2.5",
+     'consumption = { "<" = [1, 2] }'),
+    ("prices.films[0].consumption: it gives 1000001 credits; it must be 0 to 1,000,000", "consumption = 2.5",
+     "consumption = 1_000_001"),
+    ("prices.films[0].conditions: ==: it takes 2 arguments, this has 1", '{ var = "seconds" }, 25]',
+     '{ var = "seconds" }]'),
+    ("prices.films[0].conditions: ==[0].vra: there is no operator 'vra'", 'var = "seconds"', 'vra = "seconds"'),
+    ("prices.films[0].conditions: it names the field 'second'", 'var = "seconds"', 'var = "second"'),
+    ("prices.films[0].conditions: they are the same for every request", '{ var = "seconds" }, 25]', "25, 25]"),
+    ("prices.films[1].consumption: it names the field 'duration'", '["seconds", 10]', '["duration", 10]'),
+    ("prices.films: the last rule must have no conditions", 'consumption = { "*"',
+     'conditions = { var = "loop" }\nconsumption = { "*"'),
+    ("prices.films[1]: it is never asked", 'conditions = { "==" = [{ var = "seconds" }, 25] }', ""),
+    ("prices.films[0]: `per` names the field 'second'", "consumption = 2.5", 'consumption = 2.5\nper = "second"'),
+    ("prices.films[0]: `per` names the field 'code', which is not a number", "consumption = 2.5",
+     'consumption = 2.5\nper = "code"'),
+    ("$.unit", "consumption = 2.5", 'consumption = 2.5\nunit = "per second"'),
+    ("$.free_amount", "[fields.prompt]", "free_amount = -1\n\n[fields.prompt]"),
+    ("$.polls_per_s", "[fields.prompt]", "polls_per_s = -1\n\n[fields.prompt]"),
+    ("there are no limits 'fast'", 'limits = "slow"', 'limits = "fast"'),
+    ("limits.slow: no operation names it", 'limits = "slow"\n', ""),
+    ("`$.limits", "submits_per_s = 0.5", "submits_per_s = -0.5"),
+    ("`$.limits", "concurrent = 5", "concurrent = 0.5"),
+    ("missing required field `concurrent`", "concurrent = 5", ""),
+    ("unknown field `polls`", "concurrent = 5", "concurrent = 5\npolls = 1"),
     ("answers: films/new has no field 'model'", "[fields.prompt]",
      '[[answers]]\nwhen = { model = ["x"] }\n[fields.prompt]'),
 ]  # fmt: skip
@@ -222,12 +272,49 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_place(
     assert sentence == "not TOML" or sentence.removeprefix("the ") in str(caught.value)
 
 
-def test_a_service_cannot_be_defined_twice(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        with_film(tmp_path / name)
-    with pytest.raises(CatalogError, match="the service 'film' is there already"):
-        load([tmp_path / "a", tmp_path / "b"])
+def test_a_service_has_what_its_callers_may_do_and_what_it_gives_away() -> None:
+    service = load().services["openai"]
+    assert (service.free_amount, service.polls_per_s) == (2_000_000, 60.0)
+    for operation in service.operations.values():
+        assert (operation.limit_class, operation.limits) == ("images", Limits(submits_per_s=60.0, concurrent=10))
+
+
+def test_what_a_service_does_not_say_of_its_limits_has_a_default(tmp_path: Path) -> None:
+    service = load([with_film(tmp_path)]).services["film"]
+    assert (service.free_amount, service.polls_per_s) == (0, 60.0)
+    assert service.operations["films/new"].limits == Limits(submits_per_s=0.5, concurrent=5)
+    text = FILM.replace('limits = "slow"\n', "").replace("[limits.slow]", "[limits.default]")
+    assert load([with_film(tmp_path, text)]).operation("film", "films/new").limits.concurrent == 5
+    plain = FILM.replace('limits = "slow"\n', "").replace("[limits.slow]\nsubmits_per_s = 0.5\nconcurrent = 5\n", "")
+    operation = load([with_film(tmp_path, plain)]).operation("film", "films/new")
+    assert (operation.limit_class, operation.limits) == ("default", Limits(submits_per_s=60.0, concurrent=0))
+
+
+def test_a_later_file_changes_a_service_by_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('''
+        name = "openai"
+        polls_per_s = 5
+        limits.images = { submits_per_s = 2, concurrent = 3 }
+        [[prices.images]]
+        consumption = 7
+        per = "n"
+    ''')
+    before, after = load().services["openai"], load([tmp_path]).services["openai"]
+    request = {"prompt": "x", "model": "gpt-image-2", "n": 2}
+    for operation in after.operations.values():
+        assert operation.price(request).total == 14_000_000
+        assert operation.limits == Limits(submits_per_s=2, concurrent=3)
+    assert after.polls_per_s == 5
+    assert (after.title, after.free_amount, set(after.operations)) == (
+        before.title, before.free_amount, set(before.operations),
+    )  # fmt: skip
+
+
+def test_what_a_later_file_has_wrong_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('name = "openai"\nprices.pictures = [{ consumption = 1 }]')
+    with pytest.raises(CatalogError, match=r"mine\.toml: prices\.pictures: no operation names it"):
+        load([tmp_path])
 
 
 def test_a_directory_must_be_there_and_its_files_text(tmp_path: Path) -> None:

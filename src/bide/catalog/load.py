@@ -1,103 +1,57 @@
 """The catalogue: what is sold, read from one TOML file per service.
 
-The files of the package (`catalog/services/*.toml`) come first, then those of further directories. A file is
-checked as strictly as a program: an unknown key, a bound that does not fit its type, a rule about a field that
-does not exist or a path that is taken means no start, in a sentence that names the file and the place.
+The files of the package (`catalog/services/*.toml`) come first, then those of the operator. A file whose `name` is
+there already changes that service: a group of prices, a class of limits, an operation or a field of it replaces the
+one of the same name, anything else the whole. A file is checked as strictly as a program: an unknown key, a bound
+that does not fit its type, a rule about a field that does not exist or a path that is taken means no start, in a
+sentence that names the file and the place.
 
     name, title, summary        the service; `name` is its URL prefix
     [type_groups]               name of a task filter → the task types it stands for
     [fields.NAME]               fields that operations name in `shared` (see `bide.catalog.fields.Field`)
     [[rules.GROUP]]             rules that operations name in `rules` (see `bide.catalog.rules.Rule`)
-    [[answers]]                 what differs in the public answer for some requests (see `Answer`)
-    [operations."PATH"]         see `OperationEntry`
+    [[prices.GROUP]]            price rules that an operation names in `prices` (see `bide.catalog.prices.PriceRule`)
+    free, free_amount           whether what no price rule speaks of costs nothing; credits for a new subscriber
+    [limits.CLASS]              limits that an operation names in `limits` (see `Limits`)
+    polls_per_s                 how often a credential may ask for tasks of the service
+    [[answers]]                 what differs in an answer for some requests (see `bide.catalog.entries.Answer`)
+    [operations."PATH"]         see `bide.catalog.entries.OperationEntry`
     [operations."PATH".fields.NAME]
 
-Fields every service has (`callback_url`, `async`, `trace_id`, `stream`) are in `catalog/common.toml`.
+Fields every service has (`callback_url`, `async`, `trace_id`, `dry_run`, `stream`) are in `catalog/common.toml`.
 """
 
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any
 
-import msgspec
-
+from bide.catalog.entries import Accepts, Answer, OperationEntry, ServiceEntry
 from bide.catalog.fields import FORM_TYPES, Bounds, Field, compile_check, unfit_bounds
+from bide.catalog.files import CatalogError, convert, of_package, service_files, toml
+from bide.catalog.prices import PriceError, PriceRule, Pricing, compile_prices, nothing, shown_rule
 from bide.catalog.rules import Rule, Values, compile_body, condition, names
-from bide.errors import BadRequest, GatewayError
+from bide.credits.pricing import Price, micro
+from bide.errors import BadRequest
+from bide.settings import Settings
 
 MOUNTS = ("", "/v1")
 """Every path of a service exists bare and below `/v1` (both forms are in use by clients)."""
 
-Accepts = Literal["json", "multipart"]
-Shape = Literal["openai_images"]
 
-_Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]*$")]
-_Path = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_-]+(/[a-z0-9_-]+)*$")]
-_Alias = Annotated[str, msgspec.Meta(pattern="^(/[a-z0-9_-]+)+$")]
-_Uuid = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-_Seconds = Annotated[float, msgspec.Meta(gt=0)]
-_T = TypeVar("_T")
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one credential may do with the operations of a class. 0 means no limit."""
 
-
-class CatalogError(GatewayError):
-    """A catalogue file that is wrong, in one sentence that names the file and the place."""
+    submits_per_s: float
+    concurrent: int
+    """Tasks that are not finished."""
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """For requests that match `when`: fixed values of the public answer, and fields of each item that repeat a
-    field of the request."""
-
-    when: dict[str, tuple[str, ...]]
-    set: dict[str, Any] = {}
-    items: dict[str, str] = {}
-
-
-class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One `[operations."PATH"]` table without its fields."""
-
-    type: _Name
-    """The public task type."""
-    api_id: _Uuid
-    title: str
-    summary: str
-    capability: str
-    """What a channel must be able to do: `image.generate`, `image.edit`, …"""
-    shape: Shape
-    """How the public answer is built (`bide.catalog.shape`)."""
-    inline: bool
-    """Whether the caller waits unless it asks otherwise."""
-    inline_stored: bool
-    """Whether a call that waited leaves a task that can be queried."""
-    run_s_max: _Seconds
-    expected_s: _Seconds
-    """Seconds it usually takes: a hint for how often to poll."""
-    callback: Literal["flat", "nested"] = "flat"
-    """`nested`: the setting `callback_shape` decides; `flat`: always the same body as the task's response."""
-    stream_prefix: str = ""
-    """First part of the event names of a streamed answer; empty: no streaming."""
-    accepts: tuple[Accepts, ...] = ("json",)
-    aliases: tuple[_Alias, ...] = ()
-    """Further public paths."""
-    common: tuple[str, ...] = ("callback_url", "async", "trace_id")
-    shared: tuple[str, ...] = ()
-    rules: tuple[str, ...] = ()
-
-
-class ServiceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One file; fields, rules and operations are read one by one, so that an error can name them."""
-
-    name: _Name
-    title: str
-    summary: str
-    operations: Annotated[dict[_Path, dict[str, Any]], msgspec.Meta(min_length=1)]
-    type_groups: dict[_Name, tuple[str, ...]] = {}
-    fields: dict[str, dict[str, Any]] = {}
-    rules: dict[str, list[dict[str, Any]]] = {}
-    answers: tuple[Answer, ...] = ()
+DEFAULT_LIMITS = Limits(submits_per_s=60.0, concurrent=0)
+"""For the class `default` of a service that does not define it: the rate published for any synchronous endpoint,
+and no bound on open tasks, which differs too much between services to guess."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +68,10 @@ class Operation:
     gateway: frozenset[str]
     """Fields that no provider sees."""
     answers: tuple[tuple[Callable[[Mapping[str, Any]], bool], Answer], ...]
+    pricing: Pricing
+    prices_shown: tuple[dict[str, Any], ...]
+    """The price rules that are not hidden, in their order, as JSON data."""
+    limits: Limits
 
     @property
     def key(self) -> str:
@@ -127,6 +85,14 @@ class Operation:
     @property
     def capability(self) -> str:
         return self.entry.capability
+
+    @property
+    def limit_class(self) -> str:
+        return self.entry.limits
+
+    def price(self, values: Mapping[str, Any]) -> Price:
+        """What a request costs, from its checked values. Never raises."""
+        return self.pricing(values)
 
     def check(self, body: Mapping[str, Any], *, form: bool = False) -> Values:
         """The values of a body in their types, with defaults; `body` itself is not changed.
@@ -159,6 +125,12 @@ class Service:
     operations: Mapping[str, Operation]
     type_groups: Mapping[str, tuple[str, ...]]
     tasks_paths: tuple[str, ...]
+    free_amount: int
+    """Micro-credits granted with the first subscription of a user."""
+    polls_per_s: float
+    """Queries of tasks by one credential; 0 means no limit."""
+    prices_shown: tuple[dict[str, Any], ...]
+    """The price rules of all groups that are not hidden, as JSON data."""
 
     def types(self, wanted: str) -> tuple[str, ...]:
         """The task types that a `type` filter stands for; an unknown one stands for itself."""
@@ -180,15 +152,13 @@ class Catalog:
 
 def load(directories: Iterable[Path] = ()) -> Catalog:
     """The catalogue of the package and of `directories`. Raises `CatalogError`."""
-    common = _fields("common.toml", "", _toml("common.toml", _package("common.toml")).get("fields", {}))
+    common = _fields("common.toml", "", toml("common.toml", of_package("common.toml")).get("fields", {}))
     services: dict[str, Service] = {}
     by_path: dict[str, Operation] = {}
     tasks_paths: dict[str, Service] = {}
     api_ids: dict[str, str] = {}
-    for file, text in _files(directories):
-        service = _service(file, text, common)
-        if service.name in services:
-            raise CatalogError(f"{file}: the service {service.name!r} is there already")
+    for file, table in _tables(directories).values():
+        service = _service(file, table, common)
         services[service.name] = service
         tasks_paths |= dict.fromkeys(service.tasks_paths, service)
         for operation in service.operations.values():
@@ -202,6 +172,30 @@ def load(directories: Iterable[Path] = ()) -> Catalog:
         by_path=MappingProxyType(by_path),
         tasks_paths=MappingProxyType(tasks_paths),
     )
+
+
+def of_settings(settings: Settings) -> Catalog:
+    """The catalogue of a gateway: the package's, with the operator's own."""
+    return load([Path(settings.catalog_dir)] if settings.catalog_dir else [])
+
+
+def _tables(directories: Iterable[Path]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every service as read, by name, with the file that had the last word on it."""
+    tables: dict[str, tuple[str, dict[str, Any]]] = {}
+    for file, text in service_files(directories):
+        table = toml(file, text)
+        name = str(table.get("name", file))
+        tables[name] = (file, _changed(tables[name][1], table) if name in tables else table)
+    return tables
+
+
+def _changed(service: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """A service with what a later file says of it: entries of tables one by one, anything else as a whole."""
+    changed = dict(service)
+    for key, value in table.items():
+        both = isinstance(value, dict) and isinstance(service.get(key), dict)
+        changed[key] = {**service[key], **value} if both else value
+    return changed
 
 
 def without_brackets(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,53 +215,24 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-# -- reading the files
+# -- one service
 
 
-def _package(name: str) -> str:
-    return (resources.files("bide.catalog") / name).read_text("utf-8")
-
-
-def _files(directories: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """File name and text of every service file, the package's first, each directory in order of names."""
-    own = (entry for entry in resources.files("bide.catalog").joinpath("services").iterdir())
-    for entry in sorted((entry for entry in own if entry.name.endswith(".toml")), key=lambda entry: entry.name):
-        yield entry.name, entry.read_text("utf-8")
-    for directory in directories:
-        if not directory.is_dir():
-            raise CatalogError(f"{directory}: there is no such directory")
-        for path in sorted(directory.glob("*.toml")):
-            try:
-                yield str(path), path.read_text("utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise CatalogError(f"{path}: {error}") from None
-
-
-def _toml(file: str, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"{file}: {error}") from None
-
-
-def _convert(file: str, place: str, value: Any, kind: type[_T]) -> _T:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise CatalogError(f"{file}: {place + ': ' if place else ''}{error}") from None
-
-
-def _service(file: str, text: str, common: Mapping[str, Field]) -> Service:
-    entry = _convert(file, "", _toml(file, text), ServiceEntry)
+def _service(file: str, table: dict[str, Any], common: Mapping[str, Field]) -> Service:
+    entry = convert(file, "", table, ServiceEntry)
     shared = _fields(file, "", entry.fields)
     rules = {
-        group: tuple(_convert(file, f"rules.{group}[{at}]", one, Rule) for at, one in enumerate(listed))
+        group: tuple(convert(file, f"rules.{group}[{at}]", one, Rule) for at, one in enumerate(listed))
         for group, listed in entry.rules.items()
     }
-    more = (shared, common)
-    operations = {
-        path: _operation(file, entry, path, table, more, rules) for path, table in entry.operations.items()
+    prices = {
+        group: tuple(convert(file, f"prices.{group}[{at}]", one, PriceRule) for at, one in enumerate(listed))
+        for group, listed in entry.prices.items()
     }
+    groups = _Groups((shared, common), rules, prices)
+    operations = {path: _operation(file, entry, path, table, groups) for path, table in entry.operations.items()}
+    _all_used(file, "prices", prices, {operation.entry.prices for operation in operations.values()})
+    _all_used(file, "limits", entry.limits, {"default", *(one.limit_class for one in operations.values())})
     known = {operation.type for operation in operations.values()}
     for group, types in entry.type_groups.items():
         if unknown := sorted(set(types) - known):
@@ -276,28 +241,44 @@ def _service(file: str, text: str, common: Mapping[str, Field]) -> Service:
         name=entry.name, title=entry.title, summary=entry.summary,
         operations=MappingProxyType(operations), type_groups=MappingProxyType(entry.type_groups),
         tasks_paths=tuple(f"{mount}/{entry.name}/tasks" for mount in MOUNTS),
+        free_amount=micro(entry.free_amount), polls_per_s=entry.polls_per_s,
+        prices_shown=tuple(shown_rule(one) for listed in prices.values() for one in listed if not one.hidden),
     )  # fmt: skip
 
 
-def _operation(
-    file: str, service: ServiceEntry, path: str, table: dict[str, Any],
-    more: tuple[Mapping[str, Field], Mapping[str, Field]], rules: Mapping[str, tuple[Rule, ...]],
-) -> Operation:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """What the operations of a service name: shared and common fields, groups of rules and of price rules."""
+
+    fields: tuple[Mapping[str, Field], Mapping[str, Field]]
+    rules: Mapping[str, tuple[Rule, ...]]
+    prices: Mapping[str, tuple[PriceRule, ...]]
+
+
+def _all_used(file: str, what: str, there: Iterable[str], used: set[str]) -> None:
+    if unused := sorted(set(there) - used):
+        raise CatalogError(f"{file}: {what}.{unused[0]}: no operation names it")
+
+
+def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any], groups: _Groups) -> Operation:
     place = f'operations."{path}"'
     table = dict(table)
-    own = _convert(file, f"{place}.fields", table.pop("fields", {}), dict[str, dict[str, Any]])
+    own = convert(file, f"{place}.fields", table.pop("fields", {}), dict[str, dict[str, Any]])
     fields = _fields(file, place, own)
-    entry = _convert(file, place, table, OperationEntry)
-    for names_, source, what in ((entry.shared, more[0], "shared field"), (entry.common, more[1], "common field")):
+    entry = convert(file, place, table, OperationEntry)
+    for names_, source, what in (
+        (entry.shared, groups.fields[0], "shared field"),
+        (entry.common, groups.fields[1], "common field"),
+    ):
         for name in names_:
             if name not in source:
                 raise CatalogError(f"{file}: {place}: there is no {what} {name!r}")
             fields.setdefault(name, source[name])
     own_rules: list[Rule] = []
     for group in entry.rules:
-        if group not in rules:
+        if group not in groups.rules:
             raise CatalogError(f"{file}: {place}: there is no group of rules {group!r}")
-        own_rules += rules[group]
+        own_rules += groups.rules[group]
     for rule in own_rules:
         _check_rule(file, place, rule, fields)
     if "multipart" in entry.accepts:
@@ -313,14 +294,40 @@ def _operation(
         checks={one: compile_body(fields, own_rules, form=one == "multipart") for one in entry.accepts},
         gateway=frozenset(name for name, field in fields.items() if field.gateway),
         answers=tuple((condition(answer.when), answer) for answer in service.answers),
+        pricing=_pricing(file, place, service, entry, groups, fields),
+        prices_shown=tuple(shown_rule(one) for one in groups.prices.get(entry.prices, ()) if not one.hidden),
+        limits=_limits(file, place, service, entry),
     )  # fmt: skip
+
+
+def _pricing(
+    file: str, place: str, service: ServiceEntry, entry: OperationEntry, groups: _Groups, fields: Mapping[str, Field]
+) -> Pricing:
+    if entry.prices and entry.prices not in groups.prices:
+        raise CatalogError(f"{file}: {place}: there is no group of prices {entry.prices!r}")
+    if not entry.prices and service.free:
+        return nothing
+    if not entry.prices:
+        raise CatalogError(f"{file}: {place}: it has no `prices`, and the service does not say `free = true`")
+    try:
+        return compile_prices(entry.prices, groups.prices[entry.prices], fields, free=service.free)
+    except PriceError as error:
+        raise CatalogError(f"{file}: {place}: {error}") from None
+
+
+def _limits(file: str, place: str, service: ServiceEntry, entry: OperationEntry) -> Limits:
+    if (found := service.limits.get(entry.limits)) is not None:
+        return Limits(found.submits_per_s, found.concurrent)
+    if entry.limits == "default":
+        return DEFAULT_LIMITS
+    raise CatalogError(f"{file}: {place}: there are no limits {entry.limits!r}")
 
 
 def _fields(file: str, place: str, tables: Mapping[str, dict[str, Any]]) -> dict[str, Field]:
     fields = {}
     for name, table in tables.items():
         where = f"{place}.fields.{name}".removeprefix(".")
-        field = _convert(file, where, table, Field)
+        field = convert(file, where, table, Field)
         if unfit := unfit_bounds(field, field.type):
             raise CatalogError(f"{file}: {where}: {unfit[0]!r} means nothing for the type {field.type}")
         for what, value in (("default", field.default), ("assumed", field.assumed), ("example", field.example)):

@@ -1,0 +1,50 @@
+"""The files of the catalogue: found, read, and turned into typed values."""
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from bide.errors import GatewayError
+
+_T = TypeVar("_T")
+
+
+class CatalogError(GatewayError):
+    """A catalogue file that is wrong, in one sentence that names the file and the place."""
+
+
+def of_package(name: str) -> str:
+    return (resources.files("bide.catalog") / name).read_text("utf-8")
+
+
+def service_files(directories: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """File name and text of every service file, the package's first, each directory in order of names."""
+    own = (entry for entry in resources.files("bide.catalog").joinpath("services").iterdir())
+    for entry in sorted((entry for entry in own if entry.name.endswith(".toml")), key=lambda entry: entry.name):
+        yield entry.name, entry.read_text("utf-8")
+    for directory in directories:
+        if not directory.is_dir():
+            raise CatalogError(f"{directory}: there is no such directory")
+        for path in sorted(directory.glob("*.toml")):
+            try:
+                yield str(path), path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise CatalogError(f"{path}: {error}") from None
+
+
+def toml(file: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogError(f"{file}: {error}") from None
+
+
+def convert(file: str, place: str, value: Any, kind: type[_T]) -> _T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise CatalogError(f"{file}: {place + ': ' if place else ''}{error}") from None
