@@ -1,8 +1,9 @@
 """The database seam: what the stores may ask of SQLite and of PostgreSQL, and nothing else.
 
 **One SQL text for both.** Statements are written with `$1` placeholders in the common subset; a list is
-matched with `= ANY($1)`; rows to be worked on are taken with `FOR UPDATE SKIP LOCKED`. SQLite's side
-rewrites these three (`bide.db.sqlite.translate`). Times and flags are integers, ids text, documents bytes.
+matched with `= ANY($1)`; rows to be worked on are taken with `FOR UPDATE SKIP LOCKED`, rows that others must
+wait for with `FOR NO KEY UPDATE`. SQLite's side rewrites these (`bide.db.sqlite.translate`). Times and flags
+are integers, ids text, documents bytes.
 
 **Writes are batches.** `write(batch, item)` queues the item; whatever waits is handed to the batch function
 as one list and committed as one transaction (group commit), and a caller gets its result only after the
@@ -55,7 +56,10 @@ class Tx(Protocol):
         ...
 
     async def each(self, sql: str, items: Sequence[Sequence[Any]]) -> list[Row]:
-        """One write per item; the rows of its RETURNING clause, all together (none without one)."""
+        """One write per item; the rows of its RETURNING clause, all together and in any order (none without one).
+
+        No two items may write the same row: PostgreSQL's side makes one statement of all of them.
+        """
         ...
 
     def wake(self, name: str) -> None:
@@ -75,8 +79,12 @@ class Database(Protocol):
     async def row(self, sql: str, *args: Any) -> Row | None: ...
     async def scan(self, sql: str, *args: Any) -> list[Row]: ...
 
-    async def load(self, sql: str, key: str) -> Row | None:
-        """The row of one key. `sql` has `= ANY($1)` once and answers the key as its first column."""
+    async def load(self, sql: str, key: str, owner: str | None = None) -> Row | None:
+        """The row of one key. `sql` has `= ANY($1)` once and answers the key as its first column.
+
+        With `owner` it has `= ANY($2)` too, for whose rows are looked for: what is another's costs what is not there
+        costs. Callers that ask at the same time may see each other's rows, so the owner is to be looked at once more.
+        """
         ...
 
     async def write(self, batch: Batch[Item, Result], item: Item) -> Result: ...

@@ -10,8 +10,10 @@ batches do; lookups of one turn of the event loop collected into one `= ANY` do 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from functools import partial
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import asyncpg
@@ -35,6 +37,14 @@ GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncp
         asyncpg.AdminShutdownError, asyncpg.TooManyConnectionsError, TimeoutError,
         asyncpg.InternalClientError)  # fmt: skip  # the last: the server's farewell came between two statements
 MIGRATION_LOCK = 0x62696465  # "bide" in ASCII: any number no other program is likely to use
+SLOT_LOCKS = MIGRATION_LOCK + 1
+STATEMENTS = 500
+"""Prepared statements a lane keeps: a batch is one of many combinations of writes."""
+BY_KEY = {
+    "application_name": "bide", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off",
+    "jit": "off",
+}  # fmt: skip
+"""A lane finds its rows by their keys, always: a plan made while a table was small must not read all of it later."""
 
 
 async def connect(settings: Settings) -> "Postgres":
@@ -47,32 +57,100 @@ async def connect(settings: Settings) -> "Postgres":
     return database
 
 
-class _Tx:
-    """An open transaction on one connection."""
+_TABLE = re.compile(r"\b(?:INTO|UPDATE|FROM) (\w+)")
+_TYPES: dict[str, tuple[str, ...]] = {}
+"""The types of a statement's arguments, which the server knows."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+
+@cache
+def of_many(sql: str, types: tuple[str, ...], before: int = 0) -> str:
+    """A write of one row as one statement for many: its arguments become columns of `given`, a row per item.
+
+    `before`: how many arguments there are before its own.
+    """
+    names = [f"a{number}" for number, _ in enumerate(types, 1)]
+    arrays = ", ".join(f"${before + number}::{one}[]" for number, one in enumerate(types, 1))
+    source = f"unnest({arrays}) AS given ({', '.join(names)})"
+    of_row = re.sub(r"\$(\d+)", r"given.a\1", sql)
+    if sql.startswith("INSERT"):
+        return re.sub(r" VALUES \((.*?)\)(?= ON CONFLICT| RETURNING|$)", rf" SELECT \1 FROM {source}", of_row)
+    word = "FROM" if sql.startswith("UPDATE") else "USING"
+    head, _, condition = of_row.partition(" WHERE ")
+    return f"{head} {word} {source} WHERE {condition}"
+
+
+@cache
+def as_one(statements: tuple[str, ...]) -> str:
+    """Writes to different tables as one statement."""
+    *first, last = statements
+    parts = ", ".join(f"w{number} AS ({one})" for number, one in enumerate(first))
+    return f"WITH {parts} {last}" if first else last
+
+
+class _Tx:
+    """An open transaction on one connection.
+
+    Writes that answer nothing wait until something else is asked for, or the commit; then all of them, each about
+    another table, go out as one statement. Every trip to the server costs about as much as what it does there.
+    """
+
+    def __init__(self, connection: asyncpg.Connection, slot: int) -> None:
         self._connection = connection
-        self.slot = connection.get_server_pid() % SLOTS
+        self.slot = slot
         self.wakes: set[str] = set()
+        self._waiting: dict[str, tuple[str, Sequence[Sequence[Any]]]] = {}
 
     async def rows(self, sql: str, *args: Any) -> list[Row]:
+        await self.flush()
         found: list[Row] = await self._connection.fetch(sql, *args)
         return found
 
     async def run(self, sql: str, *args: Any) -> int:
+        await self.flush()
         status: str = await self._connection.execute(sql, *args)  # such as "UPDATE 3", "INSERT 0 1"
         last = status.rpartition(" ")[2]
         return int(last) if last.isdigit() else 0
 
-    async def each(self, sql: str, items: Any) -> list[Row]:
-        if "RETURNING" not in sql:
-            await self._connection.executemany(sql, items)
+    async def each(self, sql: str, items: Sequence[Sequence[Any]]) -> list[Row]:
+        if not items:
             return []
-        found: list[Row] = await self._connection.fetchmany(sql, items)
+        table = _TABLE.search(sql)
+        assert table is not None
+        if "RETURNING" in sql or table[1] in self._waiting:
+            await self.flush()
+        self._waiting[table[1]] = (sql, items)
+        return await self.flush() if "RETURNING" in sql else []
+
+    async def flush(self) -> list[Row]:
+        """Sends what waits; the rows of the last of it."""
+        if not self._waiting:
+            return []
+        statements, columns = [], list[Any]()
+        for sql, items in self._waiting.values():
+            types = await self._types(sql)
+            statements.append(of_many(sql, types, len(columns)))
+            columns += [list(column) for column in zip(*items, strict=True)]
+        self._waiting.clear()
+        found: list[Row] = await self._connection.fetch(as_one(tuple(statements)), *columns)
         return found
+
+    async def _types(self, sql: str) -> tuple[str, ...]:
+        if sql not in _TYPES:
+            statement = await self._connection.prepare(sql)
+            _TYPES[sql] = tuple(one.name for one in statement.get_parameters())
+        return _TYPES[sql]
 
     def wake(self, name: str) -> None:
         self.wakes.add(name)
+
+
+async def _free_slot(connection: asyncpg.Connection) -> int:
+    """A slot that no other connection has, as long as there are enough: two that share one wait for each other, and
+    could do so in a circle. The server takes it back when the connection ends."""
+    for slot in random.sample(range(SLOTS), SLOTS):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", SLOT_LOCKS, slot):
+            return slot
+    return random.randrange(SLOTS)
 
 
 class _Lane:
@@ -81,6 +159,7 @@ class _Lane:
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: asyncpg.Connection | None = None
+        self.slot = 0
 
     @property
     def usable(self) -> bool:
@@ -91,8 +170,10 @@ class _Lane:
     async def open(self) -> None:
         self.drop()
         self._connection = await asyncpg.connect(
-            self._url, timeout=CONNECT_S, command_timeout=COMMAND_S, server_settings={"application_name": "bide"}
-        )
+            self._url, timeout=CONNECT_S, command_timeout=COMMAND_S, server_settings=BY_KEY,
+            statement_cache_size=STATEMENTS,
+        )  # fmt: skip
+        self.slot = await _free_slot(self._connection)
 
     async def connection(self) -> asyncpg.Connection:
         """The connection, opened anew if it was lost. Raises `DatabaseError` if it cannot be."""
@@ -114,6 +195,14 @@ class _Lane:
             await self._connection.close()
 
 
+@dataclass(slots=True)
+class _Loads:
+    """Lookups by one statement that will go out together."""
+
+    keys: dict[str, asyncio.Future[Row | None]]
+    owners: set[str]
+
+
 class Postgres:
     dialect = "postgres"
     errors: tuple[type[Exception], ...] = (*GONE, asyncpg.PostgresError)
@@ -130,7 +219,7 @@ class Postgres:
         self._tasks: list[asyncio.Task[None]] = []
         self._pool: asyncpg.Pool | None = None
         self._listener: asyncpg.Connection | None = None
-        self._loads: dict[str, dict[str, asyncio.Future[Row | None]]] = {}
+        self._loads: dict[str, _Loads] = {}
         self._loading: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -169,15 +258,17 @@ class Postgres:
         async with self._scanning:
             return await self._read(sql, args, self._scan_s)
 
-    async def load(self, sql: str, key: str) -> Row | None:
+    async def load(self, sql: str, key: str, owner: str | None = None) -> Row | None:
         """Lookups of one turn of the event loop go out as one query."""
         waiting = self._loads.get(sql)
         if waiting is None:
-            waiting = self._loads[sql] = {}
+            waiting = self._loads[sql] = _Loads({}, set())
             asyncio.get_running_loop().call_soon(self._send_loads, sql)
-        future = waiting.get(key)
+        if owner is not None:
+            waiting.owners.add(owner)
+        future = waiting.keys.get(key)
         if future is None:
-            future = waiting[key] = asyncio.get_running_loop().create_future()
+            future = waiting.keys[key] = asyncio.get_running_loop().create_future()
         return await asyncio.shield(future)
 
     def _send_loads(self, sql: str) -> None:
@@ -185,15 +276,16 @@ class Postgres:
         self._loading.add(task)
         task.add_done_callback(self._loading.discard)
 
-    async def _load(self, sql: str, waiting: dict[str, asyncio.Future[Row | None]]) -> None:
+    async def _load(self, sql: str, waiting: _Loads) -> None:
+        owners = [list(waiting.owners)] if waiting.owners else []
         try:
-            found = {row[0]: row for row in await self.rows(sql, list(waiting))}
+            found = {row[0]: row for row in await self.rows(sql, list(waiting.keys), *owners)}
         except Exception as error:
-            for future in waiting.values():
+            for future in waiting.keys.values():
                 future.set_exception(error)
                 future.exception()  # a caller that was cancelled will not ask for it
             return
-        for key, future in waiting.items():
+        for key, future in waiting.keys.items():
             future.set_result(found.get(key))
 
     # -- writes
@@ -233,10 +325,11 @@ class Postgres:
     async def _transaction(self, lane: _Lane, work: Callable[[Tx], Awaitable[list[Answer]]]) -> list[Answer]:
         for remaining in (2, 1, 0):
             connection = await lane.connection()
-            tx = _Tx(connection)
+            tx = _Tx(connection, lane.slot)
             try:
                 async with connection.transaction():
                     answers = await work(tx)
+                    await tx.flush()
                     # A node with a worker of its own needs no other to be told: it is slow to notify,
                     # and a worker that has nothing to do looks by itself twice a second.
                     for name in sorted(name for name in tx.wakes if not self._wakes.here(name)):

@@ -43,13 +43,14 @@ def translate(sql: str) -> str:
     """The common SQL in SQLite's words."""
     sql = re.sub(r"= ANY\(\$(\d+)\)", r"IN (SELECT value FROM json_each(?\1))", sql)
     sql = re.sub(r"<> ALL\(\$(\d+)\)", r"NOT IN (SELECT value FROM json_each(?\1))", sql)
-    return re.sub(r"\$(\d+)", r"?\1", sql.replace("FOR UPDATE SKIP LOCKED", ""))
+    sql = re.sub(r"FOR (NO KEY )?UPDATE( SKIP LOCKED)?", "", sql)  # there is one writer
+    return re.sub(r"\$(\d+)", r"?\1", sql)
 
 
 @cache
 def translate_one(sql: str) -> str:
-    """As `translate`, for one key instead of a list."""
-    return translate(sql.replace("= ANY($1)", "= $1"))
+    """As `translate`, for one key and one owner instead of lists."""
+    return translate(sql.replace("= ANY($1)", "= $1").replace("= ANY($2)", "= $2"))
 
 
 def _arguments(args: Sequence[Any]) -> Sequence[Any]:
@@ -112,8 +113,9 @@ class SQLite:
         found: Row | None = self._reader.execute(translate(sql), _arguments(args)).fetchone()
         return found
 
-    async def load(self, sql: str, key: str) -> Row | None:
-        found: Row | None = self._reader.execute(translate_one(sql), (key,)).fetchone()
+    async def load(self, sql: str, key: str, owner: str | None = None) -> Row | None:
+        args = (key,) if owner is None else (key, owner)
+        found: Row | None = self._reader.execute(translate_one(sql), args).fetchone()
         return found
 
     async def scan(self, sql: str, *args: Any) -> list[Row]:
