@@ -28,6 +28,7 @@ import msgspec
 import structlog.testing
 from PIL import Image
 
+from bide.accounts.limits import LIFTED
 from bide.accounts.store import Caller
 from bide.app import open_gateway
 from bide.callbacks import store as deliveries
@@ -35,6 +36,9 @@ from bide.callbacks.hosts import Hosts
 from bide.callbacks.store import Owed
 from bide.channels.load import Channel, Channels
 from bide.clock import Clock, uuid7
+from bide.credits import ledger
+from bide.credits.pricing import MICRO
+from bide.db import Tx, write_one
 from bide.flow import callback, poll, submit, work
 from bide.flow.settle import Ending
 from bide.flow.submit import Accepted, Submission
@@ -42,7 +46,7 @@ from bide.flow.work import Watch
 from bide.gateway import Gateway
 from bide.providers.base import Asset, Call, Outcome, Succeeded
 from bide.settings import ChannelSettings, Settings
-from bide.tasks import attempts, store
+from bide.tasks import attempts, inspect, store
 from bide.tasks.store import Work
 
 _TRUE_CHANCE = random.SystemRandom()
@@ -50,7 +54,25 @@ START_MS = 1_764_000_000_125
 LEASE_S = 60.0
 """Longer than any test: a lease ends because the test moves the clock, and never by itself."""
 
-CALLER = Caller("credential-1", "application-1", "user-1", None, False, None, "")
+CALLER = Caller("credential-1", "application-1", "user-1", None, False, None, "", limits=LIFTED)
+
+
+CREDIT = 1_000 * MICRO
+
+
+async def add_tenant(tx: Tx, caller: Caller, credit: int = CREDIT) -> None:
+    """The rows behind a caller, with micro-credits to spend; what it may do is in the caller itself."""
+    user, application = caller.user_id, caller.application_id
+    if await tx.rows("SELECT 1 FROM applications WHERE id = $1", application):
+        return
+    if not await tx.rows("SELECT 1 FROM users WHERE id = $1", user):
+        await tx.run("INSERT INTO users (id, name, created_at) VALUES ($1, $1, $2)", user, START_MS)
+    await tx.run(
+        "INSERT INTO applications (id, user_id, name, scope, service, created_at, updated_at)"
+        " VALUES ($1, $2, $1, $3, $4, $5, $5)",
+        application, user, "Individual" if caller.service else "Global", caller.service, START_MS,
+    )  # fmt: skip
+    await ledger.grant(tx, f"grant-{application}", application, credit, START_MS, "a test")
 
 
 def png(side: int = 2) -> bytes:
@@ -192,6 +214,8 @@ class World:
     documents: poll.Documents
     logs: list[Any]
     caller: Caller = field(default=CALLER)
+    seeded: set[str] = field(default_factory=set)
+    """Applications that are there."""
 
     # -- the verbs, one pass each
 
@@ -207,11 +231,18 @@ class World:
         if callback_url is not None:
             body["callback_url"] = callback_url
         found = self.gateway.catalog.operation("openai", operation)
+        await self.seed(caller or self.caller)
         return await submit.submit(self.gateway, Submission(
             caller=caller or self.caller, operation=found, values=dict(found.check(body)),
             request=msgspec.json.encode(body), uploads=None, trace_id=trace_id, base_url="http://gateway.test",
             waits=waits, callback_url=callback_url, idempotency_key=key, body_hash=json.dumps(body) if key else "",
         ))  # fmt: skip
+
+    async def seed(self, caller: Caller, credit: int = CREDIT) -> None:
+        """Sees to it that a caller's application is there."""
+        if caller.application_id not in self.seeded:
+            self.seeded.add(caller.application_id)
+            await write_one(self.gateway.db, lambda tx: add_tenant(tx, caller, credit))
 
     async def work(self) -> list[Ending | None]:
         """Claims what is due and works on it until all of it has ended or waits."""
@@ -282,7 +313,7 @@ class World:
 
     async def queued(self, task_id: str) -> "Queued | None":
         """The row of an open task."""
-        row = await store.open_attempt(self.gateway.db, task_id)
+        row = await inspect.open_attempt(self.gateway.db, task_id)
         return None if row is None else Queued(*row)
 
     async def attempts(self, task_id: str) -> list[tuple[str, str]]:

@@ -16,20 +16,23 @@ from typing import Any
 import uvicorn
 
 from bide import db as database
+from bide import metrics
 from bide.api.routes import Api
 from bide.api.server import Protocol, close_overdue
 from bide.callbacks import store as callbacks
 from bide.callbacks.hosts import Hosts
 from bide.callbacks.signing import keys
-from bide.catalog.load import load as load_catalog
+from bide.catalog.load import of_settings as load_catalog
 from bide.channels.load import load as load_channels
 from bide.clock import Clock
+from bide.credits import audit
 from bide.db import DatabaseError
 from bide.db.migrate import prepare
 from bide.flow import callback, sweep, work
 from bide.gateway import Gateway, Leases
 from bide.log import log
 from bide.outbound.client import Outbound
+from bide.rates import open_rates
 from bide.settings import Settings, SettingsError
 from bide.storage import open_storage
 from bide.storage.spool import Spool
@@ -37,6 +40,9 @@ from bide.tasks import store
 
 SPOOLED = 4 * 1024 * 1024
 """Bytes of one spooled file that stay in memory, as long as all of them together have no more than 16 times that."""
+
+AUDIT_FIRST_S = 60.0
+"""The first audit comes soon after the start, when a crash may have been the reason for it."""
 
 
 @contextlib.asynccontextmanager
@@ -60,11 +66,13 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
         stack.push_async_callback(storage.close)
         spool = Spool(Path(settings.data_dir) / "spool", clock, memory_max=SPOOLED, memory_total_max=16 * SPOOLED)
         stack.push_async_callback(spool.close)
+        rates = await open_rates(settings, clock)
+        stack.push_async_callback(rates.close)
         background = _Background()
         stack.push_async_callback(background.cancel)
         gateway = Gateway(
-            settings=settings, clock=clock, db=db, outbound=outbound, catalog=load_catalog(), storage=storage,
-            spool=spool, channels=load_channels(settings, outbound, clock),
+            settings=settings, clock=clock, db=db, outbound=outbound, catalog=load_catalog(settings), storage=storage,
+            spool=spool, channels=load_channels(settings, outbound, clock), rates=rates,
             task_leases=Leases(partial(db.write, store.extend), clock, settings.lease_s),
             delivery_leases=Leases(partial(db.write, callbacks.extend), clock, settings.lease_s),
         )  # fmt: skip
@@ -116,7 +124,7 @@ class Worker:
         gateway = self._gateway
         gateway.db.on_wake("tasks", gateway.tasks_due.now)
         gateway.db.on_wake("deliveries", gateway.deliveries_due.now)
-        for loop in (self._work, self._deliver, self._sweep, self._sweep_orphans):
+        for loop in (self._work, self._deliver, self._sweep, self._sweep_orphans, self._audit):
             self._loops.spawn(_again(loop))
 
     def drain(self) -> None:
@@ -176,13 +184,29 @@ class Worker:
         clock = self._gateway.clock
         while not self._stopping:
             more = await sweep.sweep_once(self._gateway)
-            await clock.sleep(0.1 if more else sweep.EVERY_S * (0.5 + clock.chance()))
+            await clock.sleep(sweep.PAUSE_S if more else sweep.EVERY_S * (0.5 + clock.chance()))
 
     async def _sweep_orphans(self) -> None:
         clock = self._gateway.clock
         while not self._stopping:
             await clock.sleep(sweep.ORPHANS_EVERY_S * (0.5 + clock.chance()))
             await sweep.sweep_orphans_once(self._gateway)
+
+    async def _audit(self) -> None:
+        """Proves the books of what ended since the time before, and of all that is open."""
+        db, clock, every_s = self._gateway.db, self._gateway.clock, self._gateway.settings.audit_s
+        if not every_s:
+            return
+        since = await audit.horizon(db, clock.now_ms() - int(2000 * every_s))
+        await clock.sleep(min(every_s, AUDIT_FIRST_S) * (0.5 + clock.chance()))
+        while not self._stopping:
+            now = clock.now_ms()
+            begin, since = since, await audit.horizon(db, now)
+            report = await audit.audit(db, now, begin)
+            metrics.audit({name: check.problems for name, check in report.checks.items()}, now / 1000)
+            for problem in report.problems:
+                log.error("the books are wrong", check=problem.check, what=problem.what, detail=problem.detail)
+            await clock.sleep(every_s * (0.5 + clock.chance()))
 
 
 async def _keep_leases(gateway: Gateway) -> None:

@@ -50,6 +50,11 @@ def uuid7(at_ms: int, chance: int) -> str:
     return f"{at_ms >> 16:08x}-{at_ms & 0xFFFF:04x}-{version:04x}-{variant:04x}-{chance & 0xFFFF_FFFF_FFFF:012x}"
 
 
+def time_of(id: str) -> int:
+    """The time of a UUIDv7 in milliseconds."""
+    return int(id[:8] + id[9:13], 16)
+
+
 def storage_id(task_id: str) -> str:
     """The 24 hex digits the wire calls `_id`: time and chance of a UUIDv7 without its fixed bits."""
     digits = task_id.replace("-", "")

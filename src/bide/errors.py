@@ -66,7 +66,7 @@ class TokenMismatched(GatewayError):
 
 class UsedUp(GatewayError):
     code, status = "used_up", 403
-    meaning = "The balance does not cover this request."
+    meaning = "The balance, or the cap of the credential, does not cover this request."
 
 
 class Disabled(GatewayError):

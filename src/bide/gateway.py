@@ -9,6 +9,7 @@ from bide.channels.load import Channels
 from bide.clock import Clock
 from bide.db import Database
 from bide.outbound.client import Outbound
+from bide.rates import Rates
 from bide.settings import Settings
 from bide.storage import Storage
 from bide.storage.spool import Spool
@@ -125,6 +126,7 @@ class Gateway:
     storage: Storage
     spool: Spool
     channels: Channels
+    rates: Rates
     task_leases: Leases
     delivery_leases: Leases
     tasks_due: Wake = field(default_factory=Wake)

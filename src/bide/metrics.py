@@ -1,8 +1,9 @@
 """What is counted, for Prometheus. Label children are looked up once and kept: that is the costly part."""
 
+from collections.abc import Mapping
 from functools import cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from bide.errors import ERRORS
 
@@ -20,6 +21,14 @@ _attempts = Counter("bide_attempts_total", "Submissions to channels, by outcome.
 _deliveries = Counter("bide_delivery_attempts_total", "Callback posts, by error class; empty: delivered.", ["error"])
 _takeovers = Counter("bide_takeovers_total", "Tasks taken over from a worker that died while it asked an upstream.")
 _lost_leases = Counter("bide_lost_leases_total", "Results that came too late: another worker had the lease by then.")
+# Of several processes the last that looked is right.
+_audit_problems = Gauge(
+    "bide_audit_problems", "Contradictions that the last audit of the books found, by check.", ["check"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
+_audit_at = Gauge(
+    "bide_audit_timestamp_seconds", "When the books were last audited.", multiprocess_mode="mostrecent"
+)
 
 
 @cache
@@ -78,3 +87,10 @@ def takeover() -> None:
 
 def lost_lease() -> None:
     _lost_leases.inc()
+
+
+def audit(problems: Mapping[str, int], at_s: float) -> None:
+    """The result of one audit: how many problems each check found."""
+    for check, count in problems.items():
+        _audit_problems.labels(check).set(count)
+    _audit_at.set(at_s)

@@ -32,7 +32,7 @@ class SettingsError(GatewayError):
 class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[[channels]]` table of `bide.toml`: a configured account at an upstream."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=64, description="unique name, shown to operators only")]
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="unique name, shown to operators, and to callers by `dry_run`")]
     provider: Annotated[str, Meta(description="the dialect it speaks: `sandbox`, `openai_images`, or a package's own")]
     base_url: Annotated[str, Meta(description="where the upstream is, up to and with its version path")] = ""
     key: Annotated[str, Meta(description="the upstream's key")] = ""

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bide import db as database
-from bide.accounts import store
+from bide.accounts import credentials, store
+from bide.accounts.credentials import Credential, Filter
 from bide.accounts.store import Caller
 from bide.accounts.tokens import hashed
 from bide.db import Database, write_one
@@ -28,7 +29,11 @@ def use(settings: Settings, test: Callable[[Database], Awaitable[None]]) -> None
 
 
 async def bootstrap(db: Database, token: str = TOKEN) -> bool:
-    return await write_one(db, lambda tx: store.bootstrap(tx, StillClock(), token))
+    return await write_one(db, lambda tx: store.bootstrap(tx, StillClock(), token, 1_000_000))
+
+
+async def listed(db: Database) -> list[Credential]:
+    return (await credentials.listed(db, Filter(), 100, 0))[1]
 
 
 async def known(db: Database, token: str = TOKEN) -> Caller:
@@ -42,9 +47,9 @@ def test_the_first_start_makes_an_owner_an_application_and_a_credential(on_both:
         assert await bootstrap(db)
         found = await known(db)
         assert (found.service, found.disabled, found.expires_at) == (None, False, None)
-        (row,) = await store.credentials(db)
-        assert (row[0], row[2], row[3], row[4], row[5]) == (
-            found.credential_id, TOKEN[-4:], found.application_id, "owner", START_MS,
+        (row,) = await listed(db)
+        assert (row.id, row.token_end, row.application_id, row.user_id, row.created_at) == (
+            found.credential_id, TOKEN[-4:], found.application_id, found.user_id, START_MS,
         )  # fmt: skip
 
     use(on_both, test)
@@ -59,7 +64,7 @@ def test_of_many_nodes_that_start_at_once_one_makes_the_owner(on_both: Settings)
             for node in nodes:
                 await node.close()
         assert sum(won) == 1
-        assert len(await store.credentials(db)) == 1
+        assert len(await listed(db)) == 1
         assert await store.caller(db, f"{TOKEN}-{won.index(True)}") is not None
 
     use(on_both, test)
@@ -84,9 +89,9 @@ def test_a_token_that_is_unknown_or_revoked_is_nobodys(on_both: Settings) -> Non
         assert await store.caller(db, "") is None
         assert await store.caller(db, hashed(TOKEN)) is None
         found = await known(db)
-        assert await write_one(db, lambda tx: store.revoke(tx, START_MS, found.credential_id))
+        assert await write_one(db, lambda tx: credentials.revoke_named(tx, START_MS, found.credential_id))
         assert await store.caller(db, TOKEN) is None
-        assert not await write_one(db, lambda tx: store.revoke(tx, START_MS, found.credential_id))
+        assert not await write_one(db, lambda tx: credentials.revoke_named(tx, START_MS, found.credential_id))
 
     use(on_both, test)
 
@@ -94,7 +99,7 @@ def test_a_token_that_is_unknown_or_revoked_is_nobodys(on_both: Settings) -> Non
 def test_a_credential_can_be_revoked_by_its_token(on_both: Settings) -> None:
     async def test(db: Database) -> None:
         await bootstrap(db)
-        assert await write_one(db, lambda tx: store.revoke(tx, START_MS, TOKEN))
+        assert await write_one(db, lambda tx: credentials.revoke_named(tx, START_MS, TOKEN))
         assert await store.caller(db, TOKEN) is None
 
     use(on_both, test)
@@ -103,7 +108,7 @@ def test_a_credential_can_be_revoked_by_its_token(on_both: Settings) -> None:
 def test_a_bootstrap_token_that_was_revoked_does_not_come_back_with_the_next_start(on_both: Settings) -> None:
     async def test(db: Database) -> None:
         await bootstrap(db)
-        await write_one(db, lambda tx: store.revoke(tx, START_MS, TOKEN))
+        await write_one(db, lambda tx: credentials.revoke_named(tx, START_MS, TOKEN))
         await write_one(db, lambda tx: store.ensure_credential(tx, StillClock(), TOKEN))
         assert await store.caller(db, TOKEN) is None
 
@@ -117,7 +122,7 @@ def test_a_new_bootstrap_token_works_beside_the_old_one(on_both: Settings) -> No
             await write_one(db, lambda tx: store.ensure_credential(tx, StillClock(), "the-new-token-of-the-owner"))
         old, new = await known(db), await known(db, "the-new-token-of-the-owner")
         assert (old.user_id, old.application_id) == (new.user_id, new.application_id)
-        assert len(await store.credentials(db)) == 2
+        assert len(await listed(db)) == 2
 
     use(on_both, test)
 

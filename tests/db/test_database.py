@@ -202,3 +202,28 @@ def test_a_url_of_another_database_is_refused_by_name() -> None:
 def test_a_server_that_is_not_there_is_refused_in_a_sentence() -> None:
     with pytest.raises(DatabaseError, match="BIDE_DATABASE_URL"):
         asyncio.run(database.connect(Settings(database_url="postgresql://nobody@127.0.0.1:1/none")))
+
+
+LONG = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000000) SELECT count(*) FROM n"
+
+
+def test_a_long_scan_does_not_hold_up_a_short_one(on_both: Settings) -> None:
+    async def test(db: Database) -> None:
+        long = asyncio.create_task(db.scan(LONG))
+        await asyncio.sleep(0)
+        assert [tuple(row) for row in await db.scan("SELECT 1")] == [(1,)]
+        assert not long.done()
+        assert [tuple(row) for row in await long] == [(2_000_000,)]
+
+    use(on_both, test)
+
+
+def test_whoever_stops_waiting_for_a_scan_takes_no_place_of_others(on_both: Settings) -> None:
+    async def test(db: Database) -> None:
+        for _ in range(8):
+            long = asyncio.create_task(db.scan(LONG))
+            await asyncio.sleep(0.01)
+            long.cancel()
+        assert [tuple(row) for row in await db.scan("SELECT 1")] == [(1,)]
+
+    use(on_both, test)

@@ -1,7 +1,7 @@
 """What the next worker does with what a crash leaves behind: one test for each row a dead worker can leave.
 
 A worker writes down what it is about to do before it does it. So a crash at any moment leaves one of a few
-states, and each test here starts from one of them, as the crash left it.
+states, and each test here starts from one of them, as the crash left it. At the end of each the books are right.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from bide.db import DatabaseError
 from bide.flow import callback, work
 from bide.providers.base import Failed, Pending
 from bide.settings import Settings
-from bide.tasks import store
-from tests.world import LEASE_S, Held, PassingClock, Scripted, World, done, opened, receiving, run, until
+from bide.tasks import inspect, store
+from tests.books import proved, run
+from tests.world import LEASE_S, Held, PassingClock, Scripted, World, done, opened, receiving, until
 
 DRAWN = [("first", "succeeded")]
 
@@ -51,6 +52,7 @@ def test_a_task_that_was_accepted_before_a_restart_is_asked_for_once(on_both: Se
             await after.work()
             assert upstream.submitted == [task_id]
             assert (await after.response(task_id))["success"] is True
+            await proved(after.gateway.db, after.clock.now)
 
     asyncio.run(test())
 
@@ -234,6 +236,7 @@ def test_a_parked_task_is_polled_by_whoever_comes_when_it_is_due(on_both: Settin
             await after.work()
             assert (upstream.polls, upstream.submitted) == (["up-7"], [task_id])
             assert (await after.response(task_id))["success"] is True
+            await proved(after.gateway.db, after.clock.now)
 
     asyncio.run(test())
 
@@ -264,6 +267,7 @@ def test_a_callback_that_was_owed_at_the_crash_is_sent_after_it(on_both: Setting
                 await before.work()
             async with opened(on_both, Scripted(), clock=before.clock) as after:
                 assert await after.deliver() == 1
+                await proved(after.gateway.db, after.clock.now)
         assert [one.body["task_id"] for one in receiver.got] == [task_id]
 
     asyncio.run(test())
@@ -322,7 +326,7 @@ def test_a_late_worker_that_succeeds_writes_nothing_and_leaves_no_file(on_both: 
         assert await world.queued(task_id) == row
         assert await store.ending(world.gateway.db, task_id) is None
         assert await world.attempts(task_id) == []
-        assert await store.file_names(world.gateway.db, task_id) == []
+        assert await inspect.file_names(world.gateway.db, task_id) == []
         assert await callbacks.of_task(world.gateway.db, task_id) == []
         assert world.files() == []
 

@@ -1,7 +1,7 @@
 """Any order of events: submissions, answers, crashes, late workers, receivers that fail, time that passes.
 
-Whatever happens in between, at the end every accepted task has ended exactly once, its callback has arrived, and
-no upstream that does not take our id was asked again after an outcome that nobody knows.
+Whatever happens in between, at the end every accepted task has ended exactly once, its callback has arrived, the
+books are right, and no upstream that does not take our id was asked again after an outcome that nobody knows.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from bide.callbacks import store as callbacks
 from bide.flow import callback, work
 from bide.providers.base import Call, Failed, Outcome, Pending, Unknown
 from bide.settings import Settings
+from tests.books import proved
 from tests.world import Answer, Held, Receiver, Scripted, World, done, opened, receiving
 
 ANSWERS: dict[str, Answer] = {
@@ -164,6 +165,7 @@ class Game:
         assert [one for upstream in self.upstreams for one in upstream.asked_again] == []
         for upstream in self.upstreams:
             assert all(upstream.submitted.count(one) <= 3 for one in self.accepted)
+        await proved(self.world.gateway.db, self.world.clock.now)
 
 
 SHARED = [HealthCheck.function_scoped_fixture]

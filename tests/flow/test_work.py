@@ -11,7 +11,7 @@ from bide.flow.waiting import ended
 from bide.flow.work import Watch, work_once
 from bide.providers.base import Asset, Call, Failed, Outcome, Partial, Pending, Succeeded, Unknown
 from bide.settings import Settings
-from bide.tasks import attempts, store
+from bide.tasks import attempts, inspect, store
 from tests.world import PNG, Held, Scripted, World, done, picture, run, serving
 
 REFUSED = Failed("bad_request", "The prompt is empty.", detail="upstream: prompt: too short", status=400)
@@ -27,7 +27,7 @@ def test_a_picture_is_in_our_storage_before_the_task_has_succeeded(on_both: Sett
         task_id = await world.submit()
         (ending,) = await world.work()
         assert ending is not None
-        ((name, size, content_type),) = await store.file_names(world.gateway.db, task_id)
+        ((name, size, content_type),) = await inspect.file_names(world.gateway.db, task_id)
         assert (await world.response(task_id))["data"] == [{"url": f"http://gateway.test/files/{name}"}]
         assert (size, content_type) == (len(PNG), "image/png")
         (file,) = world.files()
@@ -333,7 +333,7 @@ def test_a_picture_at_an_address_is_copied_into_our_storage(on_both: Settings) -
             world = with_upstream(world, upstream)
             task_id = await world.submit()
             await world.work()
-        ((name, *_),) = await store.file_names(world.gateway.db, task_id)
+        ((name, *_),) = await inspect.file_names(world.gateway.db, task_id)
         assert (await world.response(task_id))["data"] == [{"url": f"http://gateway.test/files/{name}"}]
         assert world.files()[0].read_bytes() == PNG
 
@@ -576,7 +576,7 @@ def test_what_no_channel_can_answer_is_refused_and_leaves_no_task(on_both: Setti
     async def test(world: World) -> None:
         with pytest.raises(NotImplementedHere):
             await world.submit(model="gpt-image-1")
-        assert await store.latest(world.gateway.db, 10) == []
+        assert await inspect.latest(world.gateway.db, 10) == []
 
     run(on_both, test, Scripted(models=("dall-e-*",)))
 
@@ -600,7 +600,7 @@ def test_many_requests_under_one_idempotency_key_at_once_are_one_task(on_both: S
     async def test(world: World) -> None:
         accepted = await asyncio.gather(*(world.accept(key="k") for _ in range(20)))
         assert len({one.task_id for one in accepted}) == 1
-        assert len(await store.latest(world.gateway.db, 50)) == 1
+        assert len(await inspect.latest(world.gateway.db, 50)) == 1
 
     run(on_both, test)
 

@@ -1,4 +1,4 @@
-"""Real processes are killed with signal 9 at any moment: no task is lost, none is asked for twice."""
+"""Real processes are killed with signal 9 at any moment: no task is lost or asked for twice, the books stay right."""
 
 import contextlib
 import itertools
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.books import prove
 from tests.databases import PostgresServer
 from tests.system.client import Client
 from tests.system.loopback import Receiver, Upstream, receiver, upstream
@@ -97,6 +98,8 @@ def test_a_gateway_that_is_killed_again_and_again_loses_nothing_and_asks_nothing
                 serve.kill()
         with running("serve", tmp_path, **QUICK) as serve:
             check_the_books(serve.client(), callers, asked, received)
+            prove(tmp_path)
+        prove(tmp_path)
 
 
 def test_nodes_on_one_database_that_are_killed_at_random_lose_nothing_and_ask_nothing_twice(
@@ -126,6 +129,7 @@ def test_nodes_on_one_database_that_are_killed_at_random_lose_nothing_and_ask_no
                     nodes[name].kill()
             start(victims)
         check_the_books(nodes["front"].client(), callers, asked, received)
+        prove(tmp_path, **settings)
 
 
 def test_another_worker_takes_over_within_ten_seconds_of_a_death(
@@ -152,6 +156,7 @@ def test_another_worker_takes_over_within_ten_seconds_of_a_death(
         assert document["response"]["error"]["code"] == "timeout"
         assert asked.asked["[hold] a boat"] == 1
         assert received.of(called)[0].headers["webhook-id"] == received.of(called)[1].headers["webhook-id"]
+        prove(tmp_path, **settings)
 
 
 def _ended(client: Client, task_id: str) -> dict[str, Any] | None:
@@ -177,6 +182,7 @@ def test_a_graceful_stop_finishes_what_is_under_way_and_ends_with_0(tmp_path: Pa
             documents = serve.client().tasks(ids)
             assert [documents[task_id]["response"]["success"] for task_id in ids] == [True] * 5
             until(lambda: set(received.by_task()) == set(ids), 20, "the callbacks")
+        prove(tmp_path)
         assert max(asked.asked.values()) == 1
 
 
@@ -192,4 +198,5 @@ def test_a_graceful_stop_leaves_what_takes_too_long_to_the_next_process(tmp_path
             client = serve.client()
             document = until(lambda: _ended(client, task_id), 20, "the task to end")
             assert document["response"]["error"]["code"] == "timeout"
+        prove(tmp_path)
         assert asked.asked["[hold] a boat"] == 1

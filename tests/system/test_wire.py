@@ -252,7 +252,7 @@ def test_a_batch_has_items_and_the_number_of_all_that_match(client: Client) -> N
 
 
 @pytest.mark.parametrize("body", [
-    {}, {"id": ""}, {"action": "delete", "id": "x"}, {"id": 5}, {"action": "retrieve_batch", "limit": 0},
+    {}, {"id": ""}, {"action": "remove", "id": "x"}, {"id": 5}, {"action": "retrieve_batch", "limit": 0},
     {"action": "retrieve_batch", "limit": 101}, {"action": "retrieve_batch", "limit": "3"},
     {"action": "retrieve_batch", "offset": -1}, {"action": "retrieve_batch", "ids": "x"},
     {"action": "retrieve_batch", "ids": ["x"] * 101}, {"action": "retrieve_batch", "created_at_min": "now"},
@@ -287,13 +287,16 @@ def tokens(serve: Process) -> dict[str, str]:
         for kind, (service, application_off, off, expires_at, revoked_at) in kinds.items():
             token = found[kind] = f"token-{kind}".replace(" ", "-").replace(",", "")
             db.execute(
-                "INSERT INTO applications (id, user_id, name, scope, service, disabled, created_at)"
-                " VALUES (?, ?, 'test', ?, ?, ?, 0)",
+                "INSERT INTO applications (id, user_id, name, scope, service, disabled, created_at, updated_at)"
+                " VALUES (?, ?, 'test', ?, ?, ?, 0, 0)",
                 (f"a-{token}", user_id, "Individual" if service else "Global", service, application_off),
             )
+            credit = (f"a-{token}", 10_000_000)
+            db.execute("INSERT INTO ledger VALUES (?1, 'grant', 0, ?1, ?2, 0, 'a test')", credit)
+            db.execute("INSERT INTO balances VALUES (?, 0, ?, 0, 0)", credit)
             db.execute(
                 "INSERT INTO credentials (id, application_id, user_id, name, token_hash, token_end, disabled,"
-                " expires_at, revoked_at, created_at) VALUES (?, ?, ?, 'test', ?, '', ?, ?, ?, 0)",
+                " expires_at, revoked_at, created_at, updated_at) VALUES (?, ?, ?, 'test', ?, '', ?, ?, ?, 0, 0)",
                 (f"c-{token}", f"a-{token}", user_id, hashed(token), off, expires_at, revoked_at),
             )
     return found

@@ -221,9 +221,10 @@ async def recorded() -> dict[str, tuple[str, list[Any]]]:
     recorder: Any = Recorder()
     now = START_MS + 1_000
     await store.claim(recorder, [store.Claim(now, 200, store.Lease(1, now + 7_000))])
-    await purge.purgeable(recorder, START_MS + 5, START_MS + 5, 200)  # a few at a time, as the sweep finds them
+    await store.open_by_limit(recorder, ["credential/openai/default"])
+    await purge.purgeable(recorder, START_MS + 5, 200)  # a few at a time, as the sweep finds them
     await purge.expired_files(recorder, now, 200)
-    names = ["claim", "old tasks", "old inline calls", "expired files"]
+    names = ["claim", "open under a limit", "old tasks", "expired files"]
     return dict(zip(names, recorder.asked, strict=True))
 
 
@@ -238,8 +239,9 @@ async def stock(tx: Tx, dialect: str) -> None:
         f" {blob(dialect, kind)} FROM s"
     )
     await tx.run(
-        f"{series} INSERT INTO endings (task_id, state, started_at, finished_at, b64, response)"
-        f" SELECT {ids(dialect)}, 'succeeded', {START_MS} + n, {START_MS} + n + 50, 0, {blob(dialect, kind)} FROM s"
+        f"{series} INSERT INTO endings (task_id, state, started_at, finished_at, expires_at, b64, response)"
+        f" SELECT {ids(dialect)}, 'succeeded', {START_MS} + n, {START_MS} + n + 50, {START_MS} + n + 50, 0,"
+        f" {blob(dialect, kind)} FROM s"
     )
     await tx.run(
         f"{series} INSERT INTO files (name, task_id, size, content_type, expires_at)"
@@ -247,8 +249,8 @@ async def stock(tx: Tx, dialect: str) -> None:
     )
     series = SERIES[dialect].format(last=BUSY - 1)
     await tx.run(
-        f"{series} INSERT INTO queue (task_id, state, due_at, deadline_at)"
-        f" SELECT 'q' || n, 'queued', {START_MS} + n * 1000, 0 FROM s"
+        f"{series} INSERT INTO queue (task_id, state, due_at, deadline_at, kept_ms, price, units, held, held_general,"
+        f" limit_key) SELECT 'q' || n, 'queued', {START_MS} + n * 1000, 0, 0, 0, 0, 0, 0, 'c-' || n FROM s"
     )
 
 
@@ -312,7 +314,7 @@ def plans(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 TABLES = ("tasks", "endings", "files", "t", "e")
 
 
-@pytest.mark.parametrize("name", [*plans_of("sqlite"), "claim", "old tasks", "old inline calls", "expired files"])
+@pytest.mark.parametrize("name", [*plans_of("sqlite"), "claim", "open under a limit", "old tasks", "expired files"])
 def test_no_query_reads_a_whole_table(plans: dict[str, str], name: str) -> None:
     found = plans[name]
     for table in TABLES:

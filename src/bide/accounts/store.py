@@ -1,13 +1,24 @@
-"""The tables of who may: `users`, `applications`, `credentials`. Times are milliseconds."""
+"""Who may call: a credential with its application, and the first ones of a new gateway. Times are milliseconds.
 
+The same tables from the side of those who manage them: `bide.accounts.users`, `.applications`, `.credentials`.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from bide.accounts.limits import LIFTED
 from bide.accounts.tokens import hashed, same
 from bide.clock import Clock
+from bide.credits import ledger
 from bide.db import Database, Row, Tx
 
 OWNER = "owner"
 """The user that the first start creates."""
+
+GLOBAL, INDIVIDUAL = "Global", "Individual"
+"""Scopes of an application: every service, or one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +33,25 @@ class Caller:
     disabled: bool
     expires_at: int | None
     token_hash: str
+    general_id: str | None = None
+    """The application that pays what its own balance lacks, where that is allowed."""
+    cap: int | None = None
+    """Micro-credits the credential may spend in all; None: no cap."""
+    host: str | None = None
+    """The one host it may be used at; None: any."""
+    api_ids: frozenset[str] = frozenset()
+    """The operations it may be used for; empty: all."""
+    limits: Mapping[str, Mapping[str, float]] | None = None
+    """Limits other than the catalogue's (`bide.accounts.limits`); None: those."""
+    retention_ms: int | None = None
+    """How long finished tasks are kept; None: as the settings say."""
 
 
 _CALLER = (
-    "SELECT c.token_hash, c.id, c.application_id, c.user_id, a.scope, a.service, c.disabled, a.disabled, c.expires_at"
+    "SELECT c.token_hash, c.id, c.application_id, c.user_id, a.scope, a.service, c.disabled, a.disabled,"
+    " c.expires_at, CASE WHEN a.allow_consume_global = 1 AND a.scope = 'Individual'"
+    " THEN (SELECT min(g.id) FROM applications g WHERE g.user_id = a.user_id AND g.scope = 'Global' AND g.disabled = 0) END,"
+    " c.limited_amount, c.host, c.allowed_api_ids, a.limits, a.retention_ms"
     " FROM credentials c JOIN applications a ON a.id = c.application_id"
     " WHERE c.token_hash = ANY($1) AND c.revoked_at IS NULL"
 )
@@ -37,13 +63,33 @@ async def caller(db: Database, token: str) -> Caller | None:
     row = await db.load(_CALLER, wanted)
     if row is None or not same(row[0], wanted):
         return None
-    service = None if row[4] == "Global" else row[5]
-    return Caller(row[1], row[2], row[3], service, bool(row[6] or row[7]), row[8], row[0])
+    return Caller(
+        credential_id=row[1], application_id=row[2], user_id=row[3],
+        service=None if row[4] == GLOBAL else row[5], disabled=bool(row[6] or row[7]), expires_at=row[8],
+        token_hash=row[0], general_id=row[9], cap=row[10], host=row[11],
+        api_ids=frozenset(_json(row[12]) or ()), limits=_json(row[13]), retention_ms=row[14],
+    )  # fmt: skip
 
 
-async def bootstrap(tx: Tx, clock: Clock, token: str) -> bool:
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+async def lock(tx: Tx, application_ids: list[str]) -> set[str]:
+    """Until the commit nobody else takes from the balances of these applications, nor begins a task for them. Answers
+    those that are switched off: whoever was let in a moment ago may not know.
+
+    One order for everybody, so that two who lock several never wait for each other.
+    """
+    rows = await tx.rows(
+        "SELECT id, disabled FROM applications WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE", application_ids
+    )
+    return {row[0] for row in rows if row[1]}
+
+
+async def bootstrap(tx: Tx, clock: Clock, token: str, credit: int) -> bool:
     """The first user, application and credential. Answers False when there is an owner already."""
-    if not await ensure_owner(tx, clock):
+    if not await ensure_owner(tx, clock, credit):
         return False
     row = await default_application(tx)
     if row is not None:
@@ -51,10 +97,11 @@ async def bootstrap(tx: Tx, clock: Clock, token: str) -> bool:
     return True
 
 
-async def ensure_owner(tx: Tx, clock: Clock) -> bool:
-    """The first user with an application, without a credential. Answers False when there is an owner already.
+async def ensure_owner(tx: Tx, clock: Clock, credit: int) -> bool:
+    """The first user with an application of that many micro-credits and without limits, but without a credential.
 
-    Several nodes may start at once: the unique name of the owner lets one of them win.
+    Answers False when there is an owner already. Several nodes may start at once: the unique name of the owner lets
+    one of them win.
     """
     now = clock.now_ms()
     user_id, application_id = clock.new_id(now), clock.new_id(now)
@@ -64,9 +111,11 @@ async def ensure_owner(tx: Tx, clock: Clock) -> bool:
     ):  # fmt: skip
         return False
     await tx.run(
-        "INSERT INTO applications (id, user_id, name, scope, created_at) VALUES ($1, $2, 'default', 'Global', $3)",
-        application_id, user_id, now,
+        "INSERT INTO applications (id, user_id, name, scope, limits, created_at, updated_at)"
+        " VALUES ($1, $2, 'default', $3, $4, $5, $5)",
+        application_id, user_id, GLOBAL, json.dumps(LIFTED), now,
     )  # fmt: skip
+    await ledger.grant(tx, clock.new_id(now), application_id, credit, now, "the first credit")
     return True
 
 
@@ -95,26 +144,8 @@ async def add_credential(
     now = clock.now_ms()
     credential_id = clock.new_id(now)
     await tx.run(
-        "INSERT INTO credentials (id, application_id, user_id, name, token_hash, token_end, expires_at, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (token_hash) DO NOTHING",
+        "INSERT INTO credentials (id, application_id, user_id, name, token_hash, token_end, expires_at, created_at,"
+        " updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (token_hash) DO NOTHING",
         credential_id, application_id, user_id, name, hashed(token), token[-4:], expires_at, now,
     )  # fmt: skip
     return credential_id
-
-
-async def revoke(tx: Tx, at_ms: int, id_or_token: str) -> str | None:
-    """Revokes a credential named by its id or by its token, and answers its id. None when there is none, or no
-    longer."""
-    rows = await tx.rows(
-        "UPDATE credentials SET revoked_at = $1 WHERE (id = $2 OR token_hash = $3) AND revoked_at IS NULL"
-        " RETURNING id", at_ms, id_or_token, hashed(id_or_token),
-    )  # fmt: skip
-    return rows[0][0] if rows else None
-
-
-async def credentials(db: Database) -> list[Row]:
-    """(id, name, token end, application id, user name, created, expires, revoked, disabled), oldest first."""
-    return await db.rows(
-        "SELECT c.id, c.name, c.token_end, c.application_id, u.name, c.created_at, c.expires_at, c.revoked_at,"
-        " c.disabled FROM credentials c JOIN users u ON u.id = c.user_id ORDER BY c.id"
-    )

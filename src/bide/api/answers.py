@@ -1,5 +1,6 @@
 """How every answer leaves: JSON bytes, the error envelope, `x-trace-id` on all of them."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -24,12 +25,14 @@ def envelope(error: GatewayError, trace_id: str) -> bytes:
 
 RETRY_AFTER_S = 1.0
 """Said with a 429 where nobody knows better, such as one that an upstream answered."""
+ROUNDING_S = 0.00001
+"""What a wait may be above a whole number of seconds without being a second more. No request travels as fast."""
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:
-    """`Retry-After`, in whole seconds: always with 429, else where the error knows when to try again."""
+    """`Retry-After`, in whole seconds, rounded up: always with 429, else where the error knows when to try again."""
     after_s = RETRY_AFTER_S if error.retry_after_s is None and error.status == 429 else error.retry_after_s
-    return {} if after_s is None else {"retry-after": str(max(1, int(after_s + 0.999)))}
+    return {} if after_s is None else {"retry-after": str(max(1, math.ceil(after_s - ROUNDING_S)))}
 
 
 async def send_json(send: Send, status: int, body: bytes, trace_id: str, more: Headers | None = None) -> None:

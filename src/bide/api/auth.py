@@ -1,7 +1,7 @@
 """Who is calling: the bearer token, looked up at most once every `cache_s` seconds.
 
 Order of checks (protocol: gateway, section 5): token present, token known, not expired, not switched off, for
-this service. A token of the management API is unknown here.
+this service, this operation and this host, not too often. A token of the management API is unknown here.
 """
 
 from collections import OrderedDict
@@ -10,6 +10,8 @@ from bide.accounts import store
 from bide.accounts.store import Caller
 from bide.accounts.tokens import LONGEST, PLATFORM_PREFIX
 from bide.api.answers import Headers
+from bide.api.read import header
+from bide.catalog.load import Operation, Service
 from bide.clock import Clock
 from bide.db import Database
 from bide.errors import Disabled, InvalidToken, NoToken, TokenExpired, TokenMismatched
@@ -24,15 +26,19 @@ class Callers:
         self._db, self._clock, self._cache_s = db, clock, cache_s
         self._known: OrderedDict[str, tuple[float, Caller]] = OrderedDict()
 
-    async def authenticate(self, headers: Headers, service: str) -> Caller:
-        """Raises one of the 400, 401 and 403 errors of a token."""
+    async def authenticate(self, headers: Headers, service: Service, operation: Operation | None = None) -> Caller:
+        """Raises one of the 400, 401 and 403 errors of a token. Without `operation`: for the tasks of a service."""
         caller = await self.caller(bearer(headers))
         if caller.expires_at is not None and caller.expires_at <= self._clock.now_ms():
             raise TokenExpired
         if caller.disabled:
             raise Disabled
-        if caller.service is not None and caller.service != service:
+        if caller.service is not None and caller.service != service.name:
             raise TokenMismatched
+        if caller.api_ids and not _may(caller, service, operation):
+            raise TokenMismatched("The token is valid, but for other operations.")
+        if caller.host is not None and caller.host != _host(headers):
+            raise TokenMismatched("The token is valid, but for another host.")
         return caller
 
     async def caller(self, token: str) -> Caller:
@@ -49,6 +55,18 @@ class Callers:
         if len(self._known) > CACHED_MAX:
             self._known.popitem(last=False)
         return found
+
+
+def _may(caller: Caller, service: Service, operation: Operation | None) -> bool:
+    """The tasks of a service may be seen by whoever may use one of its operations."""
+    operations = service.operations.values() if operation is None else (operation,)
+    return any(one.entry.api_id in caller.api_ids for one in operations)
+
+
+def _host(headers: Headers) -> str:
+    """The host a request was sent to, without its port."""
+    host = header(headers, b"host").decode("latin-1").lower()
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 def bearer(headers: Headers) -> str:

@@ -13,7 +13,7 @@ from bide.callbacks import store as callbacks
 from bide.db.migrate import version
 from bide.errors import Unavailable
 from bide.gateway import Gateway
-from bide.tasks import store
+from bide.tasks import inspect
 
 KEPT_S = 2.0
 """Seconds for which one answer of `/metrics` is given again: it reads the queue, and files of all processes."""
@@ -64,7 +64,7 @@ def _counted() -> bytes:
 
 async def _open(gateway: Gateway) -> bytes:
     """Gauges that are read from the database when they are asked for, so they are the same on every node."""
-    waiting, leased = await store.open_count(gateway.db)
+    waiting, leased = await inspect.open_count(gateway.db)
     owed = await callbacks.owed(gateway.db)
     return (
         "# HELP bide_open_tasks Unfinished tasks.\n# TYPE bide_open_tasks gauge\n"

@@ -19,6 +19,9 @@ once; the result is then polled for at the tasks path of the service, or POSTed 
 Every path also exists below `/v1`. Every answer has the header `x-trace-id`. An error is
 `{"error": {"code", "message"}, "trace_id"}`; the code is what programs should look at.
 
+Of several things that are wrong, the first of this order is answered: `no_api`, `no_token`, `invalid_token`,
+`token_expired`, `disabled`, `token_mismatched`, `too_many_requests`, `bad_request`, `used_up`, `forbidden`.
+
 A JSON body has at most {json_bytes_max:,} bytes and {json_depth_max} levels, a multipart body {upload_bytes_max:,}
 bytes. Text must be UTF-8 without NUL. Unknown fields are kept on the task and have no effect.
 """
@@ -36,7 +39,7 @@ def document(catalog: Catalog, settings: Settings, version: str) -> dict[str, An
             for path in operation.paths:
                 paths[path] = {"post": _operation(operation, path)}
         for path in service.tasks_paths:
-            paths[path] = {"post": _tasks(service, path)}
+            paths[path] = {"post": _tasks(service, path, settings.batch_ids_max)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -135,14 +138,13 @@ def _body(operation: Operation) -> dict[str, Any]:
 def _answer(operation: Operation) -> dict[str, Any]:
     entry = operation.entry
     inline = ref(f"{'stored' if entry.inline_stored else 'inline'}_answer_{entry.shape}")
-    content: dict[str, Any] = {"application/json": {"schema": {"anyOf": [inline, ref("accepted")]}}}
+    content: dict[str, Any] = {"application/json": {"schema": {"anyOf": [inline, ref("accepted"), ref("quote")]}}}
     if entry.stream_prefix:
-        content["text/event-stream"] = {
-            "schema": {"type": "string"},
-            "x-event-schema": ref(f"event_{entry.stream_prefix}"),
-        }
+        # No `schema`: some tools hold the whole body against it, others each event.
+        content["text/event-stream"] = {"x-event-schema": ref(f"event_{entry.stream_prefix}")}
     return {
-        "description": "The result; or, for a call that does not wait, the `task_id`; or, with `stream`, events.",
+        "description": "The result; or, for a call that does not wait, the `task_id`; or, with `stream`, events; or, "
+        "with `dry_run`, the price.",
         "headers": _header_refs("x-trace-id"),
         "content": content,
     }
@@ -176,26 +178,29 @@ def _callback_schema(operation: Operation) -> str:
 # -- tasks
 
 
-def _tasks(service: Service, path: str) -> dict[str, Any]:
+def _tasks(service: Service, path: str, limit_max: int) -> dict[str, Any]:
     content = {
         "schema": {
             "anyOf": [
                 ref(f"{service.name}_task"),
                 {**schemas.closed({}), "description": "No such task of the caller."},
                 ref(f"{service.name}_tasks"),
+                ref("deleted"),
             ]
         }
     }
     return {
         "operationId": _operation_id(path),
         "tags": [service.name],
-        "summary": "Look up tasks",
+        "summary": "Look up tasks, or delete them",
         "description": "One task (`retrieve`) or a list of them (`retrieve_batch`). Never charged. A task that is "
-        "not there, or belongs to somebody else, is `{}`. A task is finished when `response` is not empty.",
+        "not there, or belongs to somebody else, is `{}`. A task is finished when `response` is not empty. `delete` "
+        "takes finished tasks out with their files and callbacks, whatever names them, at most the newest "
+        f"{limit_max}: ask again until `deleted` is empty. If one of them has not ended, nothing is deleted.",
         "requestBody": {"$ref": "#/components/requestBodies/tasks"},
         "responses": {
             "200": {
-                "description": "The task, `{}`, or a page of tasks.",
+                "description": "The task, `{}`, a page of tasks, or what was deleted.",
                 "headers": _header_refs("x-trace-id"),
                 "content": {"application/json": content},
             },
@@ -209,10 +214,13 @@ def _tasks_body(limit_max: int) -> dict[str, Any]:
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"anyOf": [schemas.retrieve(), schemas.retrieve_batch(limit_max)]},
+                "schema": {
+                    "anyOf": [schemas.retrieve(), schemas.retrieve_batch(limit_max), schemas.delete(limit_max)]
+                },
                 "examples": {
                     "one": {"value": {"action": "retrieve", "trace_id": "order-7731"}},
                     "several": {"value": {"action": "retrieve_batch", "type": "images", "limit": 12}},
+                    "gone": {"value": {"action": "delete", "trace_ids": ["order-7731"]}},
                 },
             }
         },
@@ -228,7 +236,7 @@ _HEADERS: dict[str, Any] = {
         "description": "The id of this request, for the log.",
         "schema": {"type": "string", "minLength": 1},
     },
-    "retry-after": {"required": True, "description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
+    "retry-after": {"required": True, "description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
 }
 
 
@@ -338,7 +346,8 @@ def _file(method: str) -> dict[str, Any]:
 
 
 def _schemas(catalog: Catalog, settings: Settings) -> dict[str, Schema]:
-    found: dict[str, Schema] = {"accepted": schemas.ACCEPTED, "failure": schemas.FAILURE}
+    found: dict[str, Schema] = {"accepted": schemas.ACCEPTED, "quote": schemas.QUOTE, "failure": schemas.FAILURE}
+    found["deleted"] = schemas.deleted(settings.batch_ids_max)
     for status, errors in _by_status().items():
         found[f"error_{status}"] = schemas.error(errors)
     for service in catalog.services.values():

@@ -15,11 +15,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bide import __version__, metrics
-from bide.api import files, health, submit, tasks
+from bide.api import admin, files, health, limits, submit, tasks
 from bide.api.answers import Message, Receive, Scope, Send, envelope, error_headers, send_error
 from bide.api.auth import Callers
 from bide.api.openapi import document
 from bide.api.read import Disconnected
+from bide.api.turns import Turns
 from bide.catalog.load import Operation, Service
 from bide.errors import ApiFailure, BadRequest, GatewayError, MethodNotAllowed, NoApi
 from bide.flow.poll import Documents
@@ -36,7 +37,8 @@ class Api:
         self._callers = Callers(gateway.db, gateway.clock, settings.cache_s)
         self._documents = Documents(settings.cache_bytes_max)
         self._operations, self._tasks = gateway.catalog.by_path, gateway.catalog.tasks_paths
-        self._rest = _rest(gateway)
+        self._turns = Turns()
+        self._rest = _rest(gateway, self._turns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,11 +60,13 @@ class Api:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("This path takes POST requests.")
             if isinstance(what, Service):
-                caller = await self._callers.authenticate(headers, what.name)
+                caller = await self._callers.authenticate(headers, what)
+                await limits.check_poll(gateway, caller, what)
                 return await tasks.answer(
-                    gateway, self._documents, what, caller.user_id, headers, receive, send, trace_id
+                    gateway, self._documents, self._turns, what, caller.user_id, headers, receive, send, trace_id
                 )
-            caller = await self._callers.authenticate(headers, what.service)
+            caller = await self._callers.authenticate(headers, gateway.catalog.services[what.service], what)
+            await limits.check_submit(gateway, caller, what, headers)
             return await submit.answer(gateway, what, caller, scope, receive, send, trace_id)
         except Disconnected:
             return 499
@@ -91,7 +95,7 @@ class Api:
         return (route.path if route is not None else "unknown"), status
 
 
-def _rest(gateway: Gateway) -> Starlette:
+def _rest(gateway: Gateway, turns: Turns) -> Starlette:
     """Everything that is not hot."""
     spec = json.dumps(document(gateway.catalog, gateway.settings, __version__)).encode()
 
@@ -105,11 +109,12 @@ def _rest(gateway: Gateway) -> Starlette:
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
             Route("/openapi.json", openapi),
+            *admin.ROUTES,
         ],
         exception_handlers={GatewayError: _on_error, HTTPException: _on_error, Exception: _on_error},
     )
     app.router.redirect_slashes = False
-    app.state.gateway = gateway
+    app.state.gateway, app.state.turns = gateway, turns
     return app
 
 

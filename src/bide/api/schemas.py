@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bide.accounts.store import GLOBAL, INDIVIDUAL
 from bide.catalog.load import Operation
 from bide.errors import ERRORS, GatewayError
 
@@ -54,6 +55,36 @@ ACCEPTED = closed(
     {"success": {"const": True}, "task_id": UUID, "trace_id": {"type": "string"}},
     description="Accepted. The task is on disk; poll for it, or wait for the callback.",
 )
+
+_CREDITS = {"type": "number", "minimum": 0}
+
+QUOTE = closed(
+    {
+        "success": {"const": True},
+        "dry_run": {"const": True},
+        "trace_id": {"type": "string"},
+        "type": {"type": "string", "description": "The type the task would have."},
+        "price": closed({
+            "amount": {**_CREDITS, "description": "Credits, if all units succeed: `unit_amount` times `units`."},
+            "unit_amount": {**_CREDITS, "description": "Credits for each unit that succeeds."},
+            "units": {"type": "integer", "minimum": 1},
+            "unit": {"type": "string", "description": "What is counted, such as `Count` or `Second`."},
+        }),
+        "covered": {"type": "boolean", "description": "`false`: the request itself would be answered `used_up`."},
+        "balances": {
+            "type": "array", "maxItems": 2,
+            "description": "Who would pay, and how much; none if nothing would be paid.",
+            "items": closed({
+                "application_id": {"type": "string"},
+                "scope": {"enum": [INDIVIDUAL, GLOBAL], "description": "`Global`: the general balance."},
+                "amount": {"type": "number", "exclusiveMinimum": 0, "description": "Credits."},
+            }),
+        },
+        "channel": {"type": ["string", "null"], "description": "Which would be asked first; null: none is ready."},
+        "expected_s": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds it usually takes."},
+    },
+    description="What a request with `dry_run` would cost. Nothing was made or charged.",
+)  # fmt: skip
 
 _USAGE = {"type": "object", "description": "What the upstream counted (tokens), as it said."}
 _IMAGE: Schema = {
@@ -223,3 +254,38 @@ def retrieve_batch(limit_max: int) -> Schema:
             "created_at_max": seconds,
         },
     }  # fmt: skip
+
+
+def delete(limit_max: int) -> Schema:
+    """Body of `delete`. Everything that is named goes; an empty text or null counts as left out."""
+    one = ("id", "task_id", "trace_id")
+    several = ("ids", "trace_ids")
+    names = {
+        "type": ["array", "null"], "maxItems": limit_max, "items": {"type": "string", "maxLength": _TEXT_MAX},
+    }  # fmt: skip
+    filters = ("type", "application_id", "user_id", "created_at_min", "created_at_max", "offset", "limit")
+    some = {"type": "string", "minLength": 1}
+    return {
+        "type": "object",
+        "required": ["action"],
+        "properties": {
+            "action": {"const": "delete"},
+            "id": _text("The `task_id` of the submit answer."),
+            "task_id": _text("Another spelling of `id`."),
+            "trace_id": _text("The caller's own name: all tasks that have it."),
+            "ids": names,
+            "trace_ids": names,
+            **{name: {"enum": [None, ""], "description": "Not taken here."} for name in filters},
+        },
+        "anyOf": [
+            *({"required": [name], "properties": {name: some}} for name in one),
+            *({"required": [name], "properties": {name: {"type": "array", "contains": some}}} for name in several),
+        ],
+    }
+
+
+def deleted(limit_max: int) -> Schema:
+    """The answer to `delete`."""
+    ids = {"type": "array", "items": UUID, "maxItems": limit_max, "uniqueItems": True,
+           "description": "What was there and is gone, newest first."}  # fmt: skip
+    return closed({"success": {"const": True}, "deleted": ids})

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bide.accounts.store import Caller
+from bide.accounts.store import GLOBAL, INDIVIDUAL, Caller
 from bide.api import form as forms
 from bide.api.answers import Headers, Receive, Scope, Send, encode, send_error, send_json, send_json_parts
 from bide.api.body import parse_body, refuse_bad_text
@@ -16,10 +16,12 @@ from bide.api.read import header, read_body
 from bide.api.stream import stream
 from bide.catalog import shape
 from bide.catalog.load import Operation
+from bide.credits.ledger import Held
+from bide.credits.pricing import credits
 from bide.db import DatabaseError
 from bide.errors import BadRequest, from_code
 from bide.flow import inputs, results
-from bide.flow.submit import Accepted, Submission, submit
+from bide.flow.submit import Accepted, Submission, quote, submit
 from bide.flow.waiting import ended
 from bide.flow.work import Watch
 from bide.gateway import Gateway
@@ -43,8 +45,11 @@ async def answer(
         body = parse_body(raw, gateway.settings.json_depth_max)
         values = operation.check(body)
         wanted = await _submission(gateway, operation, caller, scope, values, raw, None, trace_id)
-        accepted = await submit(gateway, wanted)
+        accepted = None if values.get("dry_run") else await submit(gateway, wanted)
     shown = wanted.trace_id if _fits_header(wanted.trace_id) else trace_id
+    if accepted is None:
+        await send_json(send, 200, encode(await _quoted(gateway, wanted)), shown)
+        return 200
     if not wanted.waits:
         await send_json(send, 200, encode(shape.accepted(accepted.task_id, wanted.trace_id)), shown)
         return 200
@@ -55,13 +60,15 @@ async def answer(
 
 async def _submit_form(
     gateway: Gateway, operation: Operation, caller: Caller, scope: Scope, receive: Receive, trace_id: str
-) -> tuple[Submission, Accepted]:
+) -> tuple[Submission, Accepted | None]:
     form = await forms.read_form(gateway, receive, scope["headers"])
     taken = False
     try:
         refuse_bad_text(form.body)
         values = operation.check(form.body, form=True)
         pictures = await forms.check_pictures(gateway, form)
+        if values.get("dry_run"):
+            return await _submission(gateway, operation, caller, scope, values, b"", (), trace_id), None
         await forms.store_pictures(gateway, form, pictures)
         raw = msgspec.json.encode(form.body)
         wanted = await _submission(gateway, operation, caller, scope, values, raw, tuple(form.uploads), trace_id)
@@ -97,6 +104,25 @@ async def _submission(
         callback_url=callback_url, idempotency_key=f"{operation.key} {key}" if key else None,
         body_hash=hashlib.sha256(raw).hexdigest() if key else "",
     )  # fmt: skip
+
+
+async def _quoted(gateway: Gateway, wanted: Submission) -> dict[str, Any]:
+    """What a `dry_run` answers. Amounts are credits; `balances` would pay, and are none where it is not covered."""
+    found, caller = await quote(gateway, wanted), wanted.caller
+    paid = found.held or Held()
+    scope = GLOBAL if caller.service is None else INDIVIDUAL
+    own = {"application_id": caller.application_id, "scope": scope, "amount": credits(paid.own)}
+    general = {"application_id": caller.general_id, "scope": GLOBAL, "amount": credits(paid.general)}
+    return {
+        "success": True, "dry_run": True, "trace_id": wanted.trace_id, "type": wanted.operation.type,
+        "price": {
+            "amount": credits(found.price.total), "unit_amount": credits(found.price.unit_price),
+            "units": found.price.units, "unit": found.price.unit,
+        },
+        "covered": found.held is not None,
+        "balances": [own] * bool(paid.own) + [general] * bool(paid.general),
+        "channel": found.channel, "expected_s": wanted.operation.entry.expected_s,
+    }  # fmt: skip
 
 
 async def _check_address(gateway: Gateway, name: str, url: str) -> None:

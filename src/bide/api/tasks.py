@@ -1,15 +1,19 @@
-"""`POST /{service}/tasks`: `retrieve` and `retrieve_batch`. The most frequent request of all, and free."""
+"""`POST /{service}/tasks`: `retrieve` and `retrieve_batch`, the most frequent requests of all, and `delete`. Free."""
 
 from typing import Any
+
+import msgspec
 
 from bide.api.answers import Headers, Receive, Send, send_json, send_json_parts
 from bide.api.body import parse_body
 from bide.api.read import read_body
+from bide.api.turns import Turns
 from bide.catalog.load import Service
 from bide.errors import BadRequest
+from bide.flow.erase import delete
 from bide.flow.poll import Base64, Documents, Parts, filled, retrieve, retrieve_batch
 from bide.gateway import Gateway
-from bide.tasks.search import Filter
+from bide.tasks.search import WALK_MAX, Filter
 
 LIMIT = 12
 OFFSET_MAX = 10_000_000
@@ -17,8 +21,8 @@ TEXT_MAX = 256
 
 
 async def answer(
-    gateway: Gateway, documents: Documents, service: Service, user_id: str, headers: Headers, receive: Receive,
-    send: Send, trace_id: str,
+    gateway: Gateway, documents: Documents, turns: Turns, service: Service, user_id: str, headers: Headers,
+    receive: Receive, send: Send, trace_id: str,
 ) -> int:  # fmt: skip
     """Answers one request. Errors are raised."""
     settings = gateway.settings
@@ -32,9 +36,11 @@ async def answer(
             raise BadRequest("`id` or `trace_id` is missing: name the task.")
         found = await retrieve(gateway, documents, user_id, service.name, task_id, by_trace)
     elif action == "retrieve_batch":
-        found = await _batch(gateway, service, user_id, body)
+        found = await _batch(gateway, turns, service, user_id, body)
+    elif action == "delete":
+        found = await _delete(gateway, documents, service, user_id, body)
     else:
-        raise BadRequest(f"`action` is {_shown(action)}; it must be `retrieve` or `retrieve_batch`.")
+        raise BadRequest(f"`action` is {_shown(action)}; it must be `retrieve`, `retrieve_batch` or `delete`.")
     if isinstance(found, Base64):
         document = await filled(gateway, found)
         await send_json_parts(send, document.size, document.parts, trace_id)
@@ -54,7 +60,9 @@ async def _send_unsized(send: Send, found: Parts, trace_id: str) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _batch(gateway: Gateway, service: Service, user_id: str, body: dict[str, Any]) -> bytes | Parts:
+async def _batch(
+    gateway: Gateway, turns: Turns, service: Service, user_id: str, body: dict[str, Any]
+) -> bytes | Parts:
     most = gateway.settings.batch_ids_max
     ids, trace_ids = _texts(body, "ids", most), _texts(body, "trace_ids", most)
     limit = _whole(body, "limit", 1, most, min(len(ids) + len(trace_ids), most) or LIMIT)
@@ -67,7 +75,31 @@ async def _batch(gateway: Gateway, service: Service, user_id: str, body: dict[st
     )  # fmt: skip
     if other and other != user_id:
         return b'{"items":[],"count":0}'  # what is not the caller's does not exist
-    return await retrieve_batch(gateway, wanted, offset, limit)
+    if (ids and not trace_ids) or (wanted.is_walk and wanted.is_counted and offset + limit <= WALK_MAX):
+        return await retrieve_batch(gateway, wanted, offset, limit)
+    async with turns.of(user_id):  # it may look through all the tasks there are of a user
+        return await retrieve_batch(gateway, wanted, offset, limit)
+
+
+FILTERS = ("type", "application_id", "user_id", "created_at_min", "created_at_max", "offset", "limit")
+"""Fields of `retrieve_batch` that would narrow what is found: whoever sends one with `delete` expects it to count."""
+
+
+async def _delete(
+    gateway: Gateway, documents: Documents, service: Service, user_id: str, body: dict[str, Any]
+) -> bytes:
+    """`{"success": true, "deleted": [ids…]}`, newest first. What is not there, or not the caller's, is not listed."""
+    most = gateway.settings.batch_ids_max
+    for name in FILTERS:
+        if body.get(name) not in (None, ""):
+            raise BadRequest(f"`{name}` is not taken by `delete`: name the tasks by their ids or trace ids.")
+    ids = {*_texts(body, "ids", most), _text(body, "id"), _text(body, "task_id")} - {""}
+    trace_ids = {*_texts(body, "trace_ids", most), _text(body, "trace_id")} - {""}
+    if not ids and not trace_ids:
+        raise BadRequest("`id`, `ids`, `trace_id` or `trace_ids` is missing: name the tasks.")
+    wanted = Filter(user_id=user_id, service=service.name, ids=tuple(sorted(ids)), trace_ids=tuple(sorted(trace_ids)))
+    deleted = await delete(gateway, wanted, most, documents.forget)
+    return msgspec.json.encode({"success": True, "deleted": deleted})
 
 
 def _text(body: dict[str, Any], name: str) -> str:

@@ -160,9 +160,11 @@ async def send_again(tx: Tx, items: list[tuple[str, int]]) -> list[bool]:
     return [item[0] in won for item in items]
 
 
-async def delete(tx: Tx, task_ids: list[str]) -> None:
+async def delete(tx: Tx, task_ids: list[str]) -> int:
+    """Deletes all callbacks of some tasks, and answers how many."""
     gone = await tx.rows("DELETE FROM deliveries WHERE task_id = ANY($1) RETURNING id", task_ids)
     await tx.run("DELETE FROM delivery_attempts WHERE delivery_id = ANY($1)", [row[0] for row in gone])
+    return len(gone)
 
 
 async def of_task(db: Database, task_id: str) -> list[tuple[Row, list[Row]]]:
@@ -178,9 +180,11 @@ async def of_task(db: Database, task_id: str) -> list[tuple[Row, list[Row]]]:
     ]  # fmt: skip
 
 
-async def still_owed(db: Database, task_ids: list[str]) -> set[str]:
+async def still_owed(source: Database | Tx, task_ids: list[str]) -> set[str]:
     """Which of these tasks have a callback that is still to be made."""
-    rows = await db.rows("SELECT task_id FROM deliveries WHERE task_id = ANY($1) AND due_at IS NOT NULL", task_ids)
+    rows = await source.rows(
+        "SELECT task_id FROM deliveries WHERE task_id = ANY($1) AND due_at IS NOT NULL", task_ids
+    )
     return {row[0] for row in rows}
 
 

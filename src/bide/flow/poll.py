@@ -37,6 +37,8 @@ class Documents:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max, self._bytes = bytes_max, 0
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self.deletions = 0
+        """Whoever reads a task remembers this number; what was read before a deletion is not kept after it."""
 
     def get(self, task_id: str, user_id: str, service: str, now: float) -> bytes | None:
         kept = self._kept.get(task_id)
@@ -47,14 +49,20 @@ class Documents:
             return None
         return kept.body if kept.user_id == user_id and kept.service == service else None
 
-    def put(self, record: Record, body: bytes, until: float) -> None:
-        if len(body) > self._bytes_max // 16:
+    def put(self, record: Record, body: bytes, until: float, deletions: int = 0) -> None:
+        if len(body) > self._bytes_max // 16 or deletions != self.deletions:
             return
         self._drop(record.id)
         self._kept[record.id] = _Kept(until, record.user_id, record.service, body)
         self._bytes += len(body)
         while self._bytes > self._bytes_max:
             self._drop(next(iter(self._kept)))
+
+    def forget(self, task_ids: list[str]) -> None:
+        """Forgets tasks that were deleted."""
+        self.deletions += 1
+        for task_id in task_ids:
+            self._drop(task_id)
 
     def _drop(self, task_id: str) -> None:
         kept = self._kept.pop(task_id, None)
@@ -80,14 +88,15 @@ async def retrieve(
     kept = documents.get(task_id, user_id, service, now)
     if kept is not None:
         return kept
-    record = await store.record(gateway.db, task_id) if task_id else None
-    if record is None or record.user_id != user_id or record.service != service or not record.visible:
+    deletions = documents.deletions
+    record = await store.own_record(gateway.db, task_id, user_id)
+    if record is None or record.service != service or not record.visible:
         return NOTHING
     body = _document(gateway, record)
     if record.b64:
         return Base64(record, body)
     if record.finished_at is not None:
-        documents.put(record, body, now + gateway.settings.cache_s)
+        documents.put(record, body, now + gateway.settings.cache_s, deletions)
     return body
 
 

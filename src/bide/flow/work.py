@@ -382,7 +382,7 @@ async def _succeeded(run: _Run, done: Succeeded) -> Ending:
     ending = Ending(
         work, Event.SUCCEED, response, files=() if files.spooled else stored,
         b64=results.wants_base64(run.values) and not files.spooled,
-        attempt=_attempt(run, "succeeded", None, None, None),
+        attempt=_attempt(run, "succeeded", None, None, None), units=done.units,
     )  # fmt: skip
     try:
         return await _end(gateway, ending)

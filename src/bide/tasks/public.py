@@ -6,6 +6,7 @@ start) only at the end; `response` is `{}` until then, because clients take anyt
 """
 
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -44,3 +45,18 @@ def _seconds(milliseconds: int) -> str:
     """`1764000000125` → `1764000000.125`, without the rounding of binary fractions."""
     whole, rest = divmod(max(milliseconds, 0), 1000)
     return f"{whole}.{rest:03}"
+
+
+def response(record: Record) -> msgspec.Raw | dict[str, Any] | None:
+    """The response of a task for those who manage it, without the bytes of any file. None while it is open.
+
+    What a caller got as base64 is gone, and what stands for it in the stored answer is of no use to anybody.
+    """
+    if record.response is None:
+        return None
+    if b'"b64_json"' not in record.response:
+        return msgspec.Raw(record.response)
+    found: dict[str, Any] = msgspec.json.decode(record.response)
+    for item in found.get("data", ()):
+        item.pop("b64_json", None)
+    return found

@@ -59,11 +59,30 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What was agreed when the task was accepted, whatever changes afterwards. Amounts are micro-credits."""
+
+    kept_ms: int
+    """How long the task is kept once it is over."""
+    price: int = 0
+    """For one unit."""
+    units: int = 0
+    """How many were asked for."""
+    held: int = 0
+    """Of the application's own balance."""
+    held_general: int = 0
+    general_id: str | None = None
+    limit_key: str | None = None
+    """What it is counted under while it is open; None: nothing limits it."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewTask:
     """A task to insert: queued, or leased with its first attempt open when `channel` is given (inline)."""
 
     task: Task
     deadline_at: int
+    terms: Terms
     lease: Lease | None = None
     channel: str | None = None
     uploads_expire_at: int = 0
@@ -106,6 +125,7 @@ _TASK = (
     "id, service, operation, type, user_id, application_id, credential_id, trace_id, visible, created_at,"
     " callback_url, base_url, request, inputs"
 )
+_TERMS = "kept_ms, price, units, held, held_general, general_id, limit_key"
 _uploads = msgspec.json.Decoder(tuple[Upload, ...])
 
 
@@ -118,26 +138,24 @@ def _task(row: Row) -> Task:
 # -- batches
 
 
-async def insert(tx: Tx, items: list[NewTask]) -> list[Known | None]:
-    """Inserts tasks. Answers `Known` for one whose idempotency key is taken, and does not insert it."""
-    known = await _known(tx, items)
-    new = [item for item, other in zip(items, known, strict=True) if other is None]
+async def insert(tx: Tx, items: Sequence[NewTask]) -> list[None]:
+    """Inserts tasks."""
     await tx.each(f"INSERT INTO tasks ({_TASK}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)",
-                  [_values(item.task) for item in new])  # fmt: skip
+                  [_values(item.task) for item in items])  # fmt: skip
     await tx.each(
-        "INSERT INTO queue (task_id, state, due_at, lease_id, deadline_at, started_at, attempts, channel, asked_at)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
-        [_queued(item) for item in new],
+        "INSERT INTO queue (task_id, state, due_at, lease_id, deadline_at, started_at, attempts, channel, asked_at,"
+        f" {_TERMS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)",
+        [_queued(item) for item in items],
     )
     await add_files(tx, [
         (upload.name, item.task.id, upload.size, upload.content_type, item.uploads_expire_at)
-        for item in new for upload in item.task.uploads or ()
+        for item in items for upload in item.task.uploads or ()
     ])  # fmt: skip
     await count(tx, Counter((t.user_id, t.service, t.type, t.application_id) for t in
-                             (item.task for item in new) if t.visible))  # fmt: skip
-    if any(item.lease is None for item in new):
+                             (item.task for item in items) if t.visible))  # fmt: skip
+    if any(item.lease is None for item in items):
         tx.wake("tasks")
-    return known
+    return [None] * len(items)
 
 
 def _values(task: Task) -> tuple[Any, ...]:
@@ -148,15 +166,18 @@ def _values(task: Task) -> tuple[Any, ...]:
 
 
 def _queued(item: NewTask) -> tuple[Any, ...]:
-    task, lease = item.task, item.lease
+    task, lease, terms = item.task, item.lease, item.terms
+    agreed = (terms.kept_ms, terms.price, terms.units, terms.held, terms.held_general, terms.general_id,
+              terms.limit_key)  # fmt: skip
     if lease is None:
-        return (task.id, State.QUEUED.value, task.created_at, None, item.deadline_at, None, 0, None, None)
+        return (task.id, State.QUEUED.value, task.created_at, None, item.deadline_at, None, 0, None, None, *agreed)
     attempts, asked_at = (0, None) if item.channel is None else (1, task.created_at)
     return (task.id, State.RUNNING.value, lease.until_ms, lease.id, item.deadline_at, task.created_at, attempts,
-            item.channel, asked_at)  # fmt: skip
+            item.channel, asked_at, *agreed)  # fmt: skip
 
 
-async def _known(tx: Tx, items: list[NewTask]) -> list[Known | None]:
+async def known(tx: Tx, items: Sequence[NewTask]) -> list[Known | None]:
+    """Writes down the idempotency keys of new tasks. Answers `Known` for one whose key is taken."""
     known: list[Known | None] = [None] * len(items)
     for position, item in enumerate(items):
         if item.idempotency_key is None:
@@ -172,6 +193,27 @@ async def _known(tx: Tx, items: list[NewTask]) -> list[Known | None]:
         )
         known[position] = Known(*found[0])
     return known
+
+
+async def forget_keys(tx: Tx, items: Sequence[NewTask]) -> None:
+    """Takes back the idempotency keys of tasks that were refused after all."""
+    ids = [item.task.id for item in items if item.idempotency_key is not None]
+    if ids:
+        await tx.run("DELETE FROM idempotency WHERE task_id = ANY($1)", ids)
+
+
+_OPEN = "SELECT limit_key, count(*), min(task_id) FROM queue WHERE limit_key = ANY($1) GROUP BY limit_key"
+
+
+async def open_by_limit(tx: Tx, keys: list[str]) -> dict[str, tuple[int, str]]:
+    """How many tasks are open under some limits, and the oldest of them."""
+    return {row[0]: (row[1], row[2]) for row in await tx.rows(_OPEN, keys)} if keys else {}
+
+
+async def open_under(db: Database, key: str) -> tuple[int, str]:
+    """As `open_by_limit`, of one limit, outside of a transaction."""
+    row = await db.load(_OPEN, key)
+    return (0, "") if row is None else (row[1], row[2])
 
 
 async def count(tx: Tx, changes: Counter[tuple[Any, ...]]) -> None:
@@ -257,20 +299,36 @@ async def accept(tx: Tx, items: list[tuple[str, int, str]]) -> list[bool]:
     return await _held(tx, "UPDATE queue SET upstream_id = $3", items)
 
 
-async def take_out(tx: Tx, items: Sequence[tuple[str, int]]) -> list[bool]:
-    """Takes tasks out of the queue: task id, lease id. Only the lease's holder wins."""
-    return await _held(tx, "DELETE FROM queue", items)
+async def take_out(tx: Tx, items: Sequence[tuple[str, int]]) -> list[Terms | None]:
+    """Takes tasks out of the queue: task id, lease id. Answers their terms; None to all but the lease's holder."""
+    rows = await tx.each(
+        f"DELETE FROM queue WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, lease_id, {_TERMS}", items
+    )
+    terms = {(row[0], row[1]): Terms(*row[2:]) for row in rows}
+    return [terms.get(item) for item in items]
+
+
+async def seize(tx: Tx, task_id: str, lease_id: int, until_ms: int) -> Work | None:
+    """Takes an open task from whoever works on it. None when it is open no longer."""
+    rows = await tx.rows(
+        "UPDATE queue SET state = 'running', lease_id = $2, due_at = $3 WHERE task_id = $1"
+        " RETURNING lease_id, coalesce(started_at, 0), deadline_at, attempts, channel, upstream_id, asked_at",
+        task_id, lease_id, until_ms,
+    )  # fmt: skip
+    if not rows:
+        return None
+    tasks = await tx.rows(f"SELECT {_TASK} FROM tasks WHERE id = $1", task_id)
+    return Work(_task(tasks[0]), *rows[0])
 
 
 async def _held(tx: Tx, change: str, items: Sequence[tuple[Any, ...]]) -> list[bool]:
     """Changes rows for the holders of their leases (the first two values); False to whom it is not, or no longer."""
-    rows = await tx.each(f"{change} WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, {_BY[change[:6]]}", items)
+    # The row says whose lease it was in the argument's words: the update may have taken it away.
+    rows = await tx.each(
+        f"{change} WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, cast($2 AS BIGINT)", items
+    )
     won = {(row[0], row[1]) for row in rows}
     return [item[:2] in won for item in items]
-
-
-_BY = {"UPDATE": "cast($2 AS BIGINT)", "DELETE": "lease_id"}
-"""How a row says whose lease it was: an update may have taken it away."""
 
 
 async def ended_as(tx: Tx, task_id: str, response: bytes) -> bool:
@@ -278,10 +336,11 @@ async def ended_as(tx: Tx, task_id: str, response: bytes) -> bool:
     return bool(await tx.rows("SELECT 1 FROM endings WHERE task_id = $1 AND response = $2", task_id, response))
 
 
-async def add_endings(tx: Tx, items: Sequence[tuple[str, str, int | None, int, int, bytes]]) -> None:
-    """Task id, final state, started, finished, whether base64 was asked for, response."""
+async def add_endings(tx: Tx, items: Sequence[tuple[str, str, int | None, int, int, int, bytes]]) -> None:
+    """Task id, final state, started, finished, when it may be deleted, whether base64 was asked for, response."""
     await tx.each(
-        "INSERT INTO endings (task_id, state, started_at, finished_at, b64, response) VALUES ($1,$2,$3,$4,$5,$6)",
+        "INSERT INTO endings (task_id, state, started_at, finished_at, expires_at, b64, response)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7)",
         items,
     )
 
@@ -303,6 +362,7 @@ _DOCUMENT = (
     " FROM tasks t LEFT JOIN endings e ON e.task_id = t.id LEFT JOIN queue q ON q.task_id = t.id"
     " WHERE t.id = ANY($1)"
 )
+_OWN_DOCUMENT = f"{_DOCUMENT} AND t.user_id = ANY($2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +391,12 @@ async def record(db: Database, task_id: str) -> Record | None:
     return None if row is None else Record(*row)
 
 
+async def own_record(db: Database, task_id: str, user_id: str) -> Record | None:
+    """The record of a user's own task. What is another's is not read: it costs what an unknown id costs."""
+    row = await db.load(_OWN_DOCUMENT, task_id, user_id)
+    return None if row is None or row[4] != user_id else Record(*row)
+
+
 async def records(db: Database, ids: list[str]) -> list[Record]:
     return [Record(*row) for row in await db.rows(_DOCUMENT, ids)]
 
@@ -348,34 +414,3 @@ async def has_key(db: Database, task_id: str) -> bool:
 
 async def is_open(db: Database, task_id: str) -> bool:
     return await db.load("SELECT task_id FROM queue WHERE task_id = ANY($1)", task_id) is not None
-
-
-async def file_names(db: Database, task_id: str) -> list[Row]:
-    """(name, size, content type) of a task's files."""
-    return await db.rows("SELECT name, size, content_type FROM files WHERE task_id = $1 ORDER BY name", task_id)
-
-
-async def latest(db: Database, limit: int) -> list[Row]:
-    """(id, type, open state, final state, created, finished, trace id) of the newest tasks, for the operator."""
-    return await db.scan(
-        "SELECT t.id, t.type, q.state, e.state, t.created_at, e.finished_at, t.trace_id FROM tasks t"
-        " LEFT JOIN endings e ON e.task_id = t.id LEFT JOIN queue q ON q.task_id = t.id ORDER BY t.id DESC LIMIT $1",
-        limit,
-    )
-
-
-async def open_attempt(db: Database, task_id: str) -> Row | None:
-    """(state, due, lease id, deadline, attempts, channel, upstream id, asked) of an open task."""
-    return await db.row(
-        "SELECT state, due_at, lease_id, deadline_at, attempts, channel, upstream_id, asked_at FROM queue"
-        " WHERE task_id = $1", task_id,
-    )  # fmt: skip
-
-
-async def open_count(db: Database) -> tuple[int, int]:
-    """How many tasks wait and how many are being worked on."""
-    rows = await db.scan(
-        "SELECT coalesce(sum(CASE WHEN lease_id IS NULL THEN 1 ELSE 0 END), 0),"
-        " coalesce(sum(CASE WHEN lease_id IS NULL THEN 0 ELSE 1 END), 0) FROM queue"
-    )
-    return int(rows[0][0]), int(rows[0][1])

@@ -4,7 +4,8 @@
 CREATE TABLE users (
   id TEXT COLLATE "C" PRIMARY KEY NOT NULL,
   name TEXT COLLATE "C" NOT NULL UNIQUE,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  erased_at BIGINT                 -- since when nothing is known of the person any more
 );
 
 CREATE TABLE applications (
@@ -13,8 +14,12 @@ CREATE TABLE applications (
   name TEXT COLLATE "C" NOT NULL,
   scope TEXT COLLATE "C" NOT NULL,              -- Global: every service; Individual: `service` alone
   service TEXT COLLATE "C",
+  allow_consume_global BIGINT NOT NULL DEFAULT 0, -- 1: what its own balance lacks comes from the general one
+  limits TEXT COLLATE "C",                        -- JSON: other limits than the catalogue's; null: those
+  retention_ms BIGINT,             -- how long its finished tasks are kept; null: as the settings say
   disabled BIGINT NOT NULL DEFAULT 0,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
 );
 CREATE INDEX applications_user ON applications (user_id);
 
@@ -25,10 +30,15 @@ CREATE TABLE credentials (
   name TEXT COLLATE "C" NOT NULL,
   token_hash TEXT COLLATE "C" NOT NULL UNIQUE,  -- SHA-256 of the token in hex: the token itself is nowhere
   token_end TEXT COLLATE "C" NOT NULL,          -- its last four characters, so that people can tell tokens apart
+  limited_amount BIGINT,           -- micro-credits it may spend in all; null: what the balance allows
+  host TEXT COLLATE "C",                        -- the one host it may be used at; null: any
+  allowed_api_ids TEXT COLLATE "C",             -- JSON list; null: every operation
+  metadata TEXT COLLATE "C",                    -- JSON of the owner's own
   disabled BIGINT NOT NULL DEFAULT 0,
   expires_at BIGINT,
   revoked_at BIGINT,
-  created_at BIGINT NOT NULL
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL
 );
 CREATE INDEX credentials_application ON credentials (application_id);
 
@@ -53,7 +63,6 @@ CREATE INDEX tasks_user ON tasks (user_id, service, id) WHERE visible = 1;
 CREATE INDEX tasks_user_type ON tasks (user_id, service, type, id) WHERE visible = 1;
 CREATE INDEX tasks_application ON tasks (user_id, application_id, service, id) WHERE visible = 1;
 CREATE INDEX tasks_trace ON tasks (user_id, service, trace_id, id) WHERE visible = 1;
-CREATE INDEX tasks_inline ON tasks (id) WHERE visible = 0;
 
 -- One row per unfinished task; it is deleted when the task ends, so it stays as small as the work is.
 CREATE TABLE queue (
@@ -66,18 +75,28 @@ CREATE TABLE queue (
   attempts BIGINT NOT NULL DEFAULT 0,
   channel TEXT COLLATE "C",                     -- of the open attempt; null: no attempt is open
   upstream_id TEXT COLLATE "C",                 -- of the open attempt, once the upstream accepted it
-  asked_at BIGINT                  -- when the open attempt was opened
+  asked_at BIGINT,                 -- when the open attempt was opened
+  limit_key TEXT COLLATE "C",                   -- what it is counted under; null: nothing limits it
+  kept_ms BIGINT NOT NULL,         -- how long the task is kept once it is over
+  price BIGINT NOT NULL,           -- micro-credits for one unit, as it was when the task was accepted
+  units BIGINT NOT NULL,           -- how many units were asked for
+  held BIGINT NOT NULL,            -- micro-credits held of the application's own balance
+  held_general BIGINT NOT NULL,    -- and of the general one
+  general_id TEXT COLLATE "C"                   -- the application that is the general balance, if it pays
 );
 CREATE INDEX queue_due ON queue (due_at);
+CREATE INDEX queue_limit ON queue (limit_key) WHERE limit_key IS NOT NULL;
 
 CREATE TABLE endings (
   task_id TEXT COLLATE "C" PRIMARY KEY NOT NULL,
   state TEXT COLLATE "C" NOT NULL,              -- succeeded, failed, cancelled
   started_at BIGINT,
   finished_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,      -- when the task may be deleted
   b64 BIGINT NOT NULL,             -- 1: the caller asked for base64, which is read from the files
   response BYTEA NOT NULL
 );
+CREATE INDEX endings_expires ON endings (expires_at);
 
 -- Attempts that are over. The open one is in `queue`.
 CREATE TABLE attempts (
