@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import growth, open_loop
+from bench import isolation as tenants
 from bench.load import request, run
 from bench.row import Row
 from bench.servers import TOKEN, Process, bide, module, post
@@ -187,7 +188,12 @@ def rows_grow(work: Path, new_database: NewDatabase) -> list[Row]:
     return asyncio.run(growth.measure(work, [new_database(), new_database()]))
 
 
+def isolation(work: Path, new_database: NewDatabase) -> list[Row]:
+    """A modest tenant beside one that floods far above its limits."""
+    return tenants.measure(work)
+
+
 FIGURES: dict[str, Callable[[Path, NewDatabase], list[Row]]] = {
     "rest": rest, "poll": poll, "submit": submit, "throughput": throughput, "inline": inline, "base64": base64,
-    "in_flight": in_flight, "rows": rows_grow,
+    "in_flight": in_flight, "isolation": isolation, "rows": rows_grow,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from bide.db.migrate import prepare
 from bide.settings import Settings
 from bide.tasks import purge, search, store
 from bide.tasks.search import Filter
-from bide.tasks.store import Claim, Lease, NewTask, Task
+from bide.tasks.store import Claim, Lease, NewTask, Task, Terms
 
 FEW, MANY = 1_000, 1_000_000
 WARM_UP, ROUNDS = 50, 300
@@ -94,8 +94,8 @@ async def _insert(tx: Tx, *, dialect: str, start: int, end: int, began: int) -> 
         " FROM numbers", start, end, began, b'{"prompt":"a boat"}',
     )  # fmt: skip
     await tx.run(
-        f"INSERT INTO endings (task_id, state, started_at, finished_at, b64, response) {numbers} SELECT {task_id},"
-        f" 'succeeded', {at}, {at}, 0, $4 FROM numbers", start, end, began,
+        f"INSERT INTO endings (task_id, state, started_at, finished_at, expires_at, b64, response) {numbers}"
+        f" SELECT {task_id}, 'succeeded', {at}, {at}, {at} + 2592000000, 0, $4 FROM numbers", start, end, began,
         b'{"success":true,"data":[{"url":"http://x/files/y.png"}]}',
     )  # fmt: skip
     await tx.run(
@@ -114,7 +114,7 @@ async def _claim(db: Database, _: int) -> None:
     """A task is inserted, claimed and taken out again: three commits."""
     clock = Clock()
     now, task = clock.now_ms(), _task(clock)
-    await db.write(store.insert, NewTask(task, now + 1000))
+    await db.write(store.insert, NewTask(task, now + 1000, Terms(kept_ms=1000)))
     claimed = await db.write(store.claim, Claim(now + 1, 10, Lease(clock.lease_id(), now + 1000)))
     assert [one.task.id for one in claimed] == [task.id]
     await write_one(db, lambda tx: _forget(tx, task.id))

@@ -108,3 +108,64 @@ def test_a_terminal_that_lacks_a_character_is_no_failure(on_sqlite: Settings, tm
     listed = real(on_sqlite, "credential", "list", cwd=tmp_path, PYTHONIOENCODING="latin-1")
     assert listed.returncode == 0, listed.stderr
     assert r"Zoë \u706f\u53f0" in listed.stdout
+
+
+# -- bounds, changes, rotation
+
+
+def test_a_credential_has_the_bounds_it_was_made_with_and_they_can_be_changed(on_both: Settings) -> None:
+    output(on_both, "application", "create", "--service", "openai", "--name", "pictures")
+    token = output(
+        on_both, "credential", "create", "--application", "pictures", "--cap", "2.5", "--host", "API.example.com",
+        "--api", "openai/images/generations", "--api", "openai/images/edits", "--quiet",
+    )  # fmt: skip
+    shown = parsed(on_both, "credential", "show", token)
+    assert (shown["limited_amount"], shown["used_amount"], shown["host"]) == (2.5, 0, "api.example.com")
+    assert len(shown["allowed_api_ids"]) == 2
+    assert token not in output(on_both, "credential", "show", token)
+    assert parsed(on_both, "credential", "list", "--application", "pictures") == [shown]
+    assert parsed(on_both, "credential", "list", "--user", "owner") == [shown]
+    output(on_both, "credential", "update", shown["id"], "--cap", "none", "--host", "none", "--api",
+           shown["allowed_api_ids"][0], "--name", "Zoë", "--disable", "--expires-in", "1")  # fmt: skip
+    after = parsed(on_both, "credential", "show", shown["id"])
+    assert after["allowed_api_ids"] == shown["allowed_api_ids"][:1]
+    changed = {"limited_amount": None, "host": None, "name": "Zoë", "disabled": True}
+    assert after.items() >= changed.items()
+    assert after["expires_at"] is not None
+    output(on_both, "credential", "update", token, "--enable", "--never-expires", "--api", "none")
+    last = parsed(on_both, "credential", "show", token)
+    assert (last["disabled"], last["expires_at"], last["allowed_api_ids"]) == (False, None, [])
+
+
+def test_a_running_gateway_knows_a_new_token_at_once_and_forgets_the_old(on_both: Settings, tmp_path: Path) -> None:
+    before = output(on_both, "credential", "create", "--quiet")
+    with running("serve", tmp_path, database_url=on_both.database_url or None) as serve:
+        old = serve.client(before)
+        assert old.task("x") == {}
+        after = output(on_both, "credential", "rotate", before, "--quiet")
+        assert TOKEN.fullmatch(after)
+        assert serve.client(after).task("x") == {}
+        assert until(partial(_refused, old), CACHE_S + 1, "a refusal") == "invalid_token"
+    (row,) = [one for one in parsed(on_both, "credential", "list") if one["token_end"] == after[-4:]]
+    (other,) = TOKEN.findall(output(on_both, "credential", "rotate", row["id"]))
+    assert parsed(on_both, "credential", "show", row["id"])["token_end"] == other[-4:]
+
+
+@pytest.mark.parametrize(("arguments", "word"), [
+    (("create", "--application", "nothing"), "nothing"), (("create", "--cap", "-1"), "--cap"),
+    (("create", "--cap", "x"), "--cap"), (("create", "--host", "a b"), "host"),
+    (("create", "--api", "openai/nothing"), "openai/nothing"), (("update", "x"), "nothing is to be changed"),
+    (("update", "x", "--disable"), "there is no such credential"), (("rotate", "x"), "there is no such credential"),
+    (("show", "x"), "there is no such credential"), (("list", "--application", "nothing"), "nothing"),
+    (("list", "--user", "nobody"), "nobody"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_in_one_sentence(on_sqlite: Settings, arguments: tuple[str, ...], word: str) -> None:
+    assert word in refusal(on_sqlite, "credential", *arguments)
+
+
+def test_a_revoked_credential_is_shown_but_not_changed(on_both: Settings) -> None:
+    token = output(on_both, "credential", "create", "--quiet")
+    output(on_both, "credential", "revoke", token)
+    assert parsed(on_both, "credential", "show", token)["revoked_at"] is not None
+    for arguments in (("update", token, "--enable"), ("rotate", token), ("revoke", token)):
+        assert token not in refusal(on_both, "credential", *arguments)

@@ -10,13 +10,14 @@ from bide.db import Tx, write_one
 from bide.settings import Settings
 from bide.tasks import attempts, store
 from bide.tasks.attempts import Attempt
-from bide.tasks.store import Lease, NewTask, Task
+from bide.tasks.store import Lease, NewTask, Task, Terms
 from tests.cli.program import output, parsed, refusal
 from tests.system.loopback import receiver
 from tests.system.processes import running, until
 
 AT = 1_764_000_000_125
 NO_TASK = "0198a5c4-0000-7000-8000-000000000000"
+TERMS = Terms(kept_ms=60_000)
 NOBODY = "http://127.0.0.1:9/"
 """A port of the loopback at which nothing listens."""
 
@@ -89,14 +90,14 @@ def test_a_parked_callback_is_sent_again_and_a_pending_one_is_not(on_sqlite: Set
 
 
 def test_a_task_without_a_callback_has_none_to_send(on_both: Settings) -> None:
-    _insert(on_both, [NewTask(_task(1), AT + 60_000)])
+    _insert(on_both, [NewTask(_task(1), AT + 60_000, TERMS)])
     assert "no callback" in refusal(on_both, "task", "resend", _task(1).id)
     for words in (("show",), ("resend",)):
         assert NO_TASK in refusal(on_both, "task", *words, NO_TASK)
 
 
 def test_the_newest_tasks_come_first_and_inline_ones_are_among_them(on_both: Settings) -> None:
-    _insert(on_both, [NewTask(_task(number, visible=number != 2), AT + 60_000) for number in (1, 2, 3)])
+    _insert(on_both, [NewTask(_task(number, visible=number != 2), AT + 60_000, TERMS) for number in (1, 2, 3)])
     rows = parsed(on_both, "task", "list", "--limit", "2")
     assert [(row["id"], row["state"], row["trace_id"]) for row in rows] == [
         (_task(3).id, "queued", "trace-3"), (_task(2).id, "queued", "trace-2"),
@@ -109,7 +110,7 @@ def test_the_newest_tasks_come_first_and_inline_ones_are_among_them(on_both: Set
 
 
 def test_an_open_attempt_stands_beside_those_that_are_over(on_both: Settings) -> None:
-    running_task = NewTask(_task(1), AT + 60_000, Lease(5, AT + 7_000), "second")
+    running_task = NewTask(_task(1), AT + 60_000, TERMS, Lease(5, AT + 7_000), "second")
     over = Attempt(_task(1).id, 0, "first", "up-1", AT, AT + 500, "failed", "api_error", 500, "out of\nluck")
     _insert(on_both, [running_task], [over])
     shown = parsed(on_both, "task", "show", _task(1).id)
@@ -126,7 +127,7 @@ def test_an_open_attempt_stands_beside_those_that_are_over(on_both: Settings) ->
 
 
 def test_words_of_callers_cannot_steer_the_operators_terminal(on_sqlite: Settings) -> None:
-    _insert(on_sqlite, [NewTask(_task(1, trace_id="\x1b[2J\x9b1m"), AT + 60_000)])
+    _insert(on_sqlite, [NewTask(_task(1, trace_id="\x1b[2J\x9b1m"), AT + 60_000, TERMS)])
     for words in (("list",), ("show", _task(1).id), ("list", "--json"), ("show", _task(1).id, "--json")):
         said = output(on_sqlite, "task", *words)
         assert "[2J" in said
@@ -136,3 +137,13 @@ def test_words_of_callers_cannot_steer_the_operators_terminal(on_sqlite: Setting
 def test_an_empty_list_says_where_it_looked(on_both: Settings) -> None:
     assert (on_both.sqlite_path if not on_both.database_url else "postgresql://") in output(on_both, "task", "list")
     assert parsed(on_both, "task", "list") == []
+
+
+def test_an_open_task_is_cancelled_whether_a_gateway_runs_or_not(on_both: Settings) -> None:
+    _insert(on_both, [NewTask(_task(1, callback_url=NOBODY), AT + 60_000, TERMS)])
+    assert output(on_both, "task", "cancel", _task(1).id) == f"Task {_task(1).id} is cancelled."
+    shown = parsed(on_both, "task", "show", _task(1).id)
+    assert (shown["state"], shown["error"]["code"], shown["started_at"]) == ("cancelled", "api_error", None)
+    assert [one["state"] for one in shown["deliveries"]] == ["pending"]
+    assert "has ended already" in refusal(on_both, "task", "cancel", _task(1).id)
+    assert NO_TASK in refusal(on_both, "task", "cancel", NO_TASK)

@@ -18,12 +18,18 @@ COMMANDS = {
     "api": "bide.cli.serve",
     "worker": "bide.cli.serve",
     "demo": "bide.cli.demo",
+    "user": "bide.cli.user",
+    "application": "bide.cli.application",
     "credential": "bide.cli.credential",
+    "grant": "bide.cli.grant",
+    "platform-token": "bide.cli.platform_token",
+    "usage": "bide.cli.usage",
+    "audit": "bide.cli.audit",
     "task": "bide.cli.task",
     "settings": "bide.cli.settings",
     "db": "bide.cli.db",
 }
-"""Each command and the module that has it under the same name, in the order of the help."""
+"""Each command and the module that has it under the same name (`-` is `_` there), in the order of the help."""
 
 
 class _Loaded(UserDict[str, click.Command]):
@@ -34,7 +40,7 @@ class _Loaded(UserDict[str, click.Command]):
         self.data = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
 
     def __getitem__(self, name: str) -> click.Command:
-        command: click.Command = getattr(import_module(COMMANDS[name]), name)
+        command: click.Command = getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
         return command
 
 

@@ -10,15 +10,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
+from bide.accounts import platform
 from bide.accounts import store as accounts
-from bide.accounts.tokens import LONGEST, SHORTEST, is_token
+from bide.accounts.tokens import LONGEST, PLATFORM_PREFIX, SHORTEST, is_token
 from bide.app import Worker, listen, open_gateway, run_server, run_worker
 from bide.cli.shared import one_sentence, run, settings_of
-from bide.db import write_one
+from bide.credits.pricing import micro
+from bide.db import Tx, write_one
 from bide.gateway import Gateway
 from bide.log import configure, log
 from bide.settings import Settings, SettingsError
@@ -40,7 +43,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 @_options
 @one_sentence
 def serve(host: str | None, port: int | None, processes: int | None) -> None:
-    """Runs the whole gateway: it answers requests and does the work."""
+    """Runs the gateway: it answers requests and does the work."""
     settings = settings_of(host=host, port=port, processes=processes)
     _start("serve", settings, listen(settings.host, settings.port) if not _inherited() else None)
 
@@ -105,10 +108,22 @@ async def _bootstrap(gateway: Gateway) -> str | None:
     if fixed and not is_token(fixed):
         raise SettingsError(f"BIDE_BOOTSTRAP_TOKEN: a token has {SHORTEST} to {LONGEST} letters, digits or signs")
     token = fixed or gateway.clock.token()
-    made = await write_one(gateway.db, lambda tx: accounts.bootstrap(tx, gateway.clock, token))
+    clock, credit = gateway.clock, micro(gateway.settings.bootstrap_credits)
+    made = await write_one(gateway.db, lambda tx: accounts.bootstrap(tx, clock, token, credit))
     if fixed and not made:
-        await write_one(gateway.db, lambda tx: accounts.ensure_credential(tx, gateway.clock, fixed))
+        await write_one(gateway.db, lambda tx: accounts.ensure_credential(tx, clock, fixed))
+    if gateway.settings.platform_token:
+        await write_one(gateway.db, partial(_ensure_platform_token, gateway))
     return token if made and not fixed else None
+
+
+async def _ensure_platform_token(gateway: Gateway, tx: Tx) -> None:
+    token = gateway.settings.platform_token
+    if not token.startswith(PLATFORM_PREFIX) or not is_token(token.removeprefix(PLATFORM_PREFIX)):
+        raise SettingsError(f"BIDE_PLATFORM_TOKEN: {PLATFORM_PREFIX!r} and at least {SHORTEST} characters more")
+    owner = await accounts.default_application(tx)
+    if owner is not None:
+        await platform.ensure(tx, gateway.clock, owner[1], token)
 
 
 def _show_token(token: str, url: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from bide.app import open_gateway
 from bide.callbacks import store as callbacks
 from bide.cli.shared import (
     TEXT,
@@ -25,8 +26,9 @@ from bide.cli.shared import (
 )
 from bide.clock import Clock
 from bide.db import Database, Row
+from bide.flow import cancel as cancelling
 from bide.settings import Settings
-from bide.tasks import attempts, store
+from bide.tasks import attempts, inspect, store
 from bide.tasks.attempts import Attempt
 from bide.tasks.states import State
 
@@ -35,7 +37,7 @@ LIMIT_MAX = 10_000
 
 @click.group()
 def task() -> None:
-    """Shows tasks, and sends a callback again."""
+    """Shows and cancels tasks, and sends a callback again."""
 
 
 # -- list
@@ -66,7 +68,7 @@ def list_(limit: int, as_json: bool) -> None:
 
 async def _list(settings: Settings, limit: int) -> list[Row]:
     async with opened(settings, Clock()) as db:
-        return await store.latest(db, limit)
+        return await inspect.latest(db, limit)
 
 
 def _state(row: Row) -> str:
@@ -82,7 +84,7 @@ def _took(from_ms: int, to_ms: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """All that is known of a task. `queued` is its row of `store.open_attempt`, None once it is final."""
+    """All that is known of a task. `queued` is its row of `inspect.open_attempt`, None once it is final."""
 
     record: store.Record
     state: str
@@ -108,7 +110,7 @@ def show(task_id: str, as_json: bool) -> None:
 async def _show(settings: Settings, task_id: str) -> _Shown:
     async with opened(settings, Clock()) as db:
         # The queue is read first: a task that ends in between is found in what it left.
-        queued = await store.open_attempt(db, task_id)
+        queued = await inspect.open_attempt(db, task_id)
         record = await _record(db, task_id)
         ending = await store.ending(db, task_id)
         if ending is None:
@@ -235,3 +237,26 @@ async def _resend(settings: Settings, task_id: str) -> list[str]:
     if not sent:
         raise CommandError(f"the callback of task {task_id} is still to be sent")
     return sent
+
+
+# -- cancel
+
+
+@task.command()
+@click.argument("task_id", metavar="ID", type=TEXT)
+@one_sentence
+def cancel(task_id: str) -> None:
+    """Ends an open task: nothing is charged, and its callback is sent as for a failure.
+
+    Whoever works on it, its result is not taken any more. What an upstream was asked for may still be made there.
+    """
+    run(_cancel(settings_of(), task_id))
+    click.echo(f"Task {plain(task_id)} is cancelled.")
+
+
+async def _cancel(settings: Settings, task_id: str) -> None:
+    # No channel is asked, so none has to be set up right.
+    async with open_gateway(msgspec.structs.replace(settings, channels=())) as gateway:
+        await _record(gateway.db, task_id)
+        if not await cancelling.cancel(gateway, task_id):
+            raise CommandError(f"task {task_id} has ended already")
