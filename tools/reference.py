@@ -15,6 +15,8 @@ import click
 import msgspec
 
 from bide import settings
+from bide.api.admin import ROUTES as _ROUTES  # noqa: F401  (importing it registers every route)
+from bide.api.admin.access import BASE, HANDLERS
 from bide.catalog.fields import Bounds, Field
 from bide.catalog.load import Catalog, Operation, load
 from bide.cli import main as program
@@ -32,6 +34,7 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(),
         "commands.md": commands_page(),
         "operations.md": operations_page(load()),
+        "management.md": management_page(),
     }
 
 
@@ -44,6 +47,24 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def page(title: str, *parts: str) -> str:
     return "\n".join([f"# {title}", "", MADE, "", *(f"{part.strip()}\n" for part in parts)])
+
+
+# -- the management API
+
+
+def management_page() -> str:
+    rows = [
+        (f"`{method} {path}`", " ".join((handler.__doc__ or "").split("\n\n")[0].split()))
+        for path, methods in sorted(HANDLERS.items()) for method, handler in methods.items()
+    ]
+    missing = [row[0] for row in rows if not row[1]]
+    assert not missing, f"without a docstring: {missing}"
+    return page(
+        "Management API",
+        f"Below `{BASE}`, with a platform token as bearer token. Paths work with and without a slash at their end."
+        " How to use it is in [tenants](../tenants.md).",
+        table(("route", "does"), rows),
+    )
 
 
 # -- settings
