@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     catalog_dir: Annotated[str, Meta(description="directory of further service files (`*.toml`); one that names a service of bide changes it: its prices, limits, operations")] = ""
     bootstrap_credits: Annotated[float, Meta(ge=0, le=1_000_000_000_000, description="credits of the application that the first start makes")] = 1_000_000.0
     platform_token: Annotated[str, Meta(description="a superuser's token for the management API, beginning with `platform-`; empty: none but those that were made", extra={"secret": True})] = ""
+    metrics_token: Annotated[str, Meta(description="bearer token that `/metrics` asks for; empty: none", extra={"secret": True})] = ""
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$", description="`debug`, `info`, `warning` or `error`")] = "info"
     log_format: Annotated[str, Meta(pattern="^(auto|json|text)$", description="`json`, `text`, or `auto`: text on a terminal")] = "auto"
     stop_grace_s: Annotated[float, NotNegative, Meta(description="seconds a graceful stop waits for work it holds")] = 30.0

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY, generate_latest
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -10,7 +11,7 @@ from starlette.routing import Route
 from bide import metrics
 from bide.api import health
 from bide.api.answers import Message
-from bide.errors import ERRORS
+from bide.errors import ERRORS, InvalidToken, NoToken
 from bide.settings import Settings
 from tests.world import World, run
 
@@ -28,7 +29,7 @@ def test_only_known_error_codes_are_labels() -> None:
     assert b"made-up" not in generate_latest(REGISTRY)
 
 
-async def ask(app: Starlette) -> str:
+async def ask(app: Starlette, *headers: tuple[bytes, bytes]) -> str:
     """The body of one `GET /metrics`."""
     parts: list[bytes] = []
 
@@ -38,7 +39,7 @@ async def ask(app: Starlette) -> str:
     async def send(message: Message) -> None:
         parts.append(message.get("body", b""))
 
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/metrics", "headers": [], "query_string": b""}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/metrics", "headers": [*headers], "query_string": b""}
     await app(scope, receive, send)
     return b"".join(parts).decode()
 
@@ -62,6 +63,19 @@ def test_open_tasks_and_deliveries_are_counted(on_both: Settings) -> None:
         assert "bide_open_deliveries 1\n" in after
 
     run(on_both, test)
+
+
+def test_a_token_is_asked_for_where_one_is_set(on_sqlite: Settings) -> None:
+    async def test(world: World) -> None:
+        app = made(world)
+        assert "bide_open_tasks" in await ask(app, (b"authorization", b"Bearer metrics-secret"))
+        for wrong in (b"Bearer other", b"Bearer \xff\xfe"):
+            with pytest.raises(InvalidToken):
+                await ask(app, (b"authorization", wrong))
+        with pytest.raises(NoToken):
+            await ask(app)
+
+    run(on_sqlite, test, metrics_token="metrics-secret")
 
 
 def test_an_answer_is_given_again_for_two_seconds(on_sqlite: Settings) -> None:

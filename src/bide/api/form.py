@@ -4,6 +4,7 @@ A picture is looked at before anything decodes it, and stored before the task is
 read it. What is not taken in the end is deleted again.
 """
 
+import hashlib
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Form:
     body: dict[str, Any]
     files: list[tuple[str, UploadFile]]
     uploads: list[Upload] = field(default_factory=list)
+    digest: "hashlib._Hash | None" = None
+    """Of the bytes of all pictures in order, once they are stored; None: nobody asks for it."""
 
     async def close(self) -> None:
         for _, file in self.files:
@@ -172,15 +175,17 @@ def _check_mask(images: list[Picture], masks: list[Picture]) -> None:
 async def store_pictures(gateway: Gateway, form: Form, pictures: list[Picture]) -> None:
     """Puts every picture into private storage: `form.uploads` is what is there, also when this fails half-way."""
     for (name, file), picture in zip(form.files, pictures, strict=True):
-        stored = await _store(gateway, file)
+        stored = await _store(gateway, file, form.digest)
         filename = (file.filename or "")[:NAME_MAX]
         form.uploads.append(Upload(name, stored.name, filename, picture.content_type, stored.size))
 
 
-async def _store(gateway: Gateway, file: UploadFile) -> Stored:
+async def _store(gateway: Gateway, file: UploadFile, digest: "hashlib._Hash | None") -> Stored:
     sink = gateway.storage.sink(gateway.settings.upload_file_bytes_max, private=True)
     try:
         while chunk := await file.read(CHUNK):
+            if digest is not None:
+                digest.update(chunk)
             await sink.write(chunk)
         return await sink.close()
     except BaseException:

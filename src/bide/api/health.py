@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for load balancers and for Prometheus. No token needed."""
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and for Prometheus. Only `/metrics` may ask for a token."""
 
 import asyncio
 import os
@@ -9,9 +9,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from bide.accounts.tokens import hashed, same
+from bide.api.auth import bearer
 from bide.callbacks import store as callbacks
 from bide.db.migrate import version
-from bide.errors import Unavailable
+from bide.errors import InvalidToken, Unavailable
 from bide.gateway import Gateway
 from bide.tasks import inspect
 
@@ -44,6 +46,9 @@ async def metrics(request: Request) -> Response:
     """Counters of all processes of this node, and how much is open in the database, at most `KEPT_S` old."""
     state = request.app.state
     gateway: Gateway = state.gateway
+    wanted = gateway.settings.metrics_token
+    if wanted and not same(hashed(bearer(request.scope["headers"])), hashed(wanted)):
+        raise InvalidToken
     if not hasattr(state, "metrics"):
         state.metrics = _Kept()
     kept: _Kept = state.metrics

@@ -69,9 +69,14 @@ async def _submit_form(
         pictures = await forms.check_pictures(gateway, form)
         if values.get("dry_run"):
             return await _submission(gateway, operation, caller, scope, values, b"", (), trace_id), None
+        if header(scope["headers"], b"idempotency-key"):
+            form.digest = hashlib.sha256()  # another picture of the same size is another request
         await forms.store_pictures(gateway, form, pictures)
         raw = msgspec.json.encode(form.body)
-        wanted = await _submission(gateway, operation, caller, scope, values, raw, tuple(form.uploads), trace_id)
+        wanted = await _submission(
+            gateway, operation, caller, scope, values, raw, tuple(form.uploads), trace_id,
+            form.digest.digest() if form.digest is not None else b"",
+        )
         accepted = await submit(gateway, wanted)
         taken = not accepted.known
         return wanted, accepted
@@ -86,9 +91,9 @@ async def _submit_form(
 
 async def _submission(
     gateway: Gateway, operation: Operation, caller: Caller, scope: Scope, values: Mapping[str, Any], raw: bytes,
-    uploads: tuple[Upload, ...] | None, trace_id: str,
+    uploads: tuple[Upload, ...] | None, trace_id: str, digest: bytes = b"",
 ) -> Submission:  # fmt: skip
-    """What the common fields ask for: who waits, who is called back, by which name."""
+    """What the common fields ask for: who waits, who is called back, by which name. `digest` is that of the uploads."""
     callback_url = values.get("callback_url") or None
     if callback_url is not None:
         await _check_address(gateway, "callback_url", callback_url)
@@ -102,7 +107,7 @@ async def _submission(
         caller=caller, operation=operation, values=dict(values), request=raw, uploads=uploads,
         trace_id=values.get("trace_id") or trace_id, base_url=base_url(gateway, scope), waits=not at_once,
         callback_url=callback_url, idempotency_key=f"{operation.key} {key}" if key else None,
-        body_hash=hashlib.sha256(raw).hexdigest() if key else "",
+        body_hash=hashlib.sha256(raw + digest).hexdigest() if key else "",
     )  # fmt: skip
 
 

@@ -26,6 +26,9 @@ from bide.gateway import Gateway
 from bide.log import configure, log
 from bide.settings import Settings, SettingsError
 
+STAYS_S = 60.0
+"""A process that lived this long is started again at once when it dies."""
+PAUSE_S_MAX = 30.0
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -158,13 +161,33 @@ def _supervise(role: str, settings: Settings, listener: socket.socket | None) ->
             os.set_inheritable(listener.fileno(), True)
         children = [_spawn(role, settings, listener, number, environment) for number in range(settings.processes)]
         ending = _on_signals(children)
+        again = [Again(time.monotonic()) for _ in children]
         while not ending:
             for number, child in enumerate(children):
-                if child.poll() is not None and not ending:
-                    log.warning("process died", number=number, code=child.returncode)
+                if child.poll() is not None and not ending and again[number].may_start(time.monotonic()):
+                    log.warning("process died", number=number, code=child.returncode, after_s=again[number].pause_s)
                     children[number] = _spawn(role, settings, listener, number, environment)
             time.sleep(0.2)
         return max(abs(child.wait()) for child in children)
+
+
+class Again:
+    """When a process that died may be started once more: at once, then ever later while it does not stay."""
+
+    def __init__(self, now: float) -> None:
+        self._started, self._was_brief, self.pause_s = now, False, 0.0
+        self._due: float | None = None
+
+    def may_start(self, now: float) -> bool:
+        """Asked again and again while the process is dead; `now` in seconds."""
+        if self._due is None:
+            brief, before = now - self._started < STAYS_S, self._was_brief
+            self.pause_s = min(max(1.0, 2 * self.pause_s), PAUSE_S_MAX) if brief and before else 0.0
+            self._was_brief, self._due = brief, now + self.pause_s
+        if now < self._due:
+            return False
+        self._started, self._due = now, None
+        return True
 
 
 def _spawn(
