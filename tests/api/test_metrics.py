@@ -39,7 +39,9 @@ async def ask(app: Starlette, *headers: tuple[bytes, bytes]) -> str:
     async def send(message: Message) -> None:
         parts.append(message.get("body", b""))
 
-    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/metrics", "headers": [*headers], "query_string": b""}
+    scope: dict[str, Any] = {
+        "type": "http", "method": "GET", "path": "/metrics", "headers": [*headers], "query_string": b"",
+    }  # fmt: skip
     await app(scope, receive, send)
     return b"".join(parts).decode()
 

@@ -50,7 +50,8 @@ class Caller:
 _CALLER = (
     "SELECT c.token_hash, c.id, c.application_id, c.user_id, a.scope, a.service, c.disabled, a.disabled,"
     " c.expires_at, CASE WHEN a.allow_consume_global = 1 AND a.scope = 'Individual'"
-    " THEN (SELECT min(g.id) FROM applications g WHERE g.user_id = a.user_id AND g.scope = 'Global' AND g.disabled = 0) END,"
+    " THEN (SELECT min(g.id) FROM applications g WHERE g.user_id = a.user_id AND g.scope = 'Global'"
+    " AND g.disabled = 0) END,"
     " c.limited_amount, c.host, c.allowed_api_ids, a.limits, a.retention_ms"
     " FROM credentials c JOIN applications a ON a.id = c.application_id"
     " WHERE c.token_hash = ANY($1) AND c.revoked_at IS NULL"

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for load balancers and for Prometheus. Only `/metrics` may ask for a token."""
+"""`/healthz`, `/readyz` and `/metrics`: for load balancers and Prometheus. Only `/metrics` may ask for a token."""
 
 import asyncio
 import os

@@ -93,7 +93,7 @@ async def _submission(
     gateway: Gateway, operation: Operation, caller: Caller, scope: Scope, values: Mapping[str, Any], raw: bytes,
     uploads: tuple[Upload, ...] | None, trace_id: str, digest: bytes = b"",
 ) -> Submission:  # fmt: skip
-    """What the common fields ask for: who waits, who is called back, by which name. `digest` is that of the uploads."""
+    """What the common fields ask for: who waits, who is called back, by which name. `digest`: that of the uploads."""
     callback_url = values.get("callback_url") or None
     if callback_url is not None:
         await _check_address(gateway, "callback_url", callback_url)
