@@ -4,10 +4,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from bide.settings import Settings
 from tests.databases import PostgresServer, postgres
+
+# The same examples everywhere and no clock: a busy machine must not fail a test. `--hypothesis-profile=search` looks
+# for new ones.
+_NO_CLOCK = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("same", derandomize=True, database=None, **_NO_CLOCK)  # type: ignore[arg-type]
+hypothesis.settings.register_profile("search", **_NO_CLOCK)  # type: ignore[arg-type]
+hypothesis.settings.load_profile("same")
 
 for _name in [name for name in os.environ if name.startswith("BIDE_")]:
     del os.environ[_name]
