@@ -7,6 +7,7 @@ from typing import Any
 
 from bide.api.answers import Message
 from bide.api.tasks import answer
+from bide.api.turns import Turns
 from bide.flow import poll
 from bide.flow.poll import Base64, Documents
 from bide.providers.base import Call, Outcome, Succeeded
@@ -176,7 +177,9 @@ async def batch_answer(world: World) -> list[Message]:
         sent.append(message)
 
     service = world.gateway.catalog.services["openai"]
-    assert await answer(world.gateway, world.documents, service, "user-1", [], receive, send, "trace-x") == 200
+    assert await answer(
+        world.gateway, world.documents, Turns(), service, "user-1", [], receive, send, "trace-x"
+    ) == 200  # fmt: skip
     return sent
 
 

@@ -14,8 +14,11 @@ from bide.accounts.store import GLOBAL, INDIVIDUAL
 from bide.clock import Clock
 from bide.credits import granting
 from bide.db import Database, Row, Tx
+from bide.errors import BadRequest
 
 SCOPES = (INDIVIDUAL, GLOBAL)
+OWN_MAX = 100
+"""Applications that a user may make for itself. A superuser may make more for it."""
 CHANGEABLE = frozenset({"name", "allow_consume_global", "limits", "retention_ms", "disabled"})
 _COLUMNS = (
     "id, user_id, name, scope, service, allow_consume_global, limits, retention_ms, disabled, created_at, updated_at"
@@ -60,13 +63,18 @@ class Filter:
     scope: str | None = None
 
 
-async def create(tx: Tx, clock: Clock, new: New) -> Application | None:
+async def create(tx: Tx, clock: Clock, new: New, most: int | None = None) -> Application | None:
     """Inserts an application, with the free quota if it is the user's first of its service. None: no such user.
+    Raises `BadRequest` when the user has `most` of them already.
 
     The lock of the user makes "first" exact: of two at once, one sees the other.
     """
     if await users.lock(tx, new.user_id) is None:
         return None
+    if most is not None:
+        count = await tx.rows("SELECT count(*) FROM applications WHERE user_id = $1", new.user_id)
+        if count[0][0] >= most:
+            raise BadRequest(f"A user may make {most:,} applications.")
     first = new.service is not None and not await tx.rows(
         "SELECT 1 FROM applications WHERE user_id = $1 AND service = $2 LIMIT 1", new.user_id, new.service
     )

@@ -20,6 +20,8 @@ METADATA_BYTES_MAX = 4_096
 API_IDS_MAX = 1_000
 SHOWN_MAX = 100
 """Credentials that are shown with an application."""
+WORKING_MAX = 1_000
+"""Credentials of an application that its owner may have at once. A superuser may make more."""
 
 CHANGEABLE = frozenset({
     "name", "limited_amount", "expires_at", "host", "allowed_api_ids", "metadata", "disabled",
@@ -99,13 +101,15 @@ async def create(
 ) -> Credential | None:
     """A credential of an application (of one user's if given); `about` has columns of `CHANGEABLE`, `name` at least.
 
-    None: there is no such application, or its user was erased.
+    None: there is no such application, or its user was erased. Raises `BadRequest` when a user has too many.
     """
     assert about.keys() <= CHANGEABLE
     mine, args = ("", []) if user_id is None else (" AND user_id = $2", [user_id])
     owner = await tx.rows(f"SELECT user_id FROM applications WHERE id = $1{mine}", application_id, *args)
     if not owner or await users.lock(tx, owner[0][0]) is None:
         return None
+    if user_id is not None and await _working(tx, application_id) >= WORKING_MAX:
+        raise BadRequest(f"An application may have {WORKING_MAX:,} credentials: revoke some first.")
     now = clock.now_ms()
     values = {
         "id": clock.new_id(now), "application_id": application_id, "user_id": owner[0][0],
@@ -117,6 +121,15 @@ async def create(
         f"INSERT INTO credentials ({', '.join(values)}) VALUES ({marks}) RETURNING {_COLUMNS}", *values.values()
     )
     return _credential(rows[0])
+
+
+async def _working(tx: Tx, application_id: str) -> int:
+    """How many of an application were not revoked; no more than `WORKING_MAX` are counted."""
+    rows = await tx.rows(
+        "SELECT count(*) FROM (SELECT 1 FROM credentials WHERE application_id = $1 AND revoked_at IS NULL LIMIT $2)"
+        " AS working", application_id, WORKING_MAX,
+    )  # fmt: skip
+    return int(rows[0][0])
 
 
 async def change(

@@ -7,6 +7,8 @@ from bide.clock import Clock
 from bide.db import Database, Row, Tx
 
 FORM = f"{PLATFORM_PREFIX}v1-"
+WORKING_MAX = 100
+"""Tokens that a user may have made for itself at once. A superuser may make more for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ async def add(
         token_id, user_id, hashed(token), token[-4:], int(superuser), expires_at, now,
     )  # fmt: skip
     return token_id
+
+
+async def working(tx: Tx, user_id: str) -> int:
+    """How many tokens of a user were not revoked."""
+    rows = await tx.rows(
+        "SELECT count(*) FROM platform_tokens WHERE user_id = $1 AND revoked_at IS NULL", user_id
+    )
+    return int(rows[0][0])
 
 
 async def ensure(tx: Tx, clock: Clock, user_id: str, token: str) -> None:

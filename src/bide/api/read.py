@@ -7,6 +7,8 @@ from bide.errors import GatewayError, RequestTooLarge
 class Disconnected(GatewayError):
     """The caller is gone; nobody reads the answer."""
 
+    status = 499
+
 
 async def read_body(receive: Receive, headers: Headers, bytes_max: int) -> bytes:
     """The whole body. Raises `RequestTooLarge` before reading what is announced as larger than `bytes_max`."""

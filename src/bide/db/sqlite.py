@@ -26,6 +26,9 @@ BUSY_S = 10.0
 MOST_AT_ONCE = 1_000
 """Writes in one transaction: bounds how long a caller waits behind others."""
 
+SCANS = 3
+"""Looks through many rows at once, each in a thread: a long one must not hold up everybody else's."""
+
 
 async def connect(settings: Settings) -> "SQLite":
     if sqlite3.sqlite_version_info < (3, 35):
@@ -42,6 +45,7 @@ async def connect(settings: Settings) -> "SQLite":
 def translate(sql: str) -> str:
     """The common SQL in SQLite's words."""
     sql = re.sub(r"= ANY\(\$(\d+)\)", r"IN (SELECT value FROM json_each(?\1))", sql)
+    sql = re.sub(r"= ANY\(ARRAY\((.*?)\)\)", r"IN (\1)", sql)
     sql = re.sub(r"<> ALL\(\$(\d+)\)", r"NOT IN (SELECT value FROM json_each(?\1))", sql)
     sql = re.sub(r"FOR (NO KEY )?UPDATE( SKIP LOCKED)?", "", sql)  # there is one writer
     return re.sub(r"\$(\d+)", r"?\1", sql)
@@ -99,8 +103,10 @@ class SQLite:
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         writer = _open(path)  # first: it may have to recover the log of a process that was killed
         self._reader = _open(path, read_only=True)
-        self._scanner = _open(path, read_only=True)
-        self._scanning = asyncio.Lock()
+        self._scanners: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        for _ in range(SCANS):
+            self._scanners.put(_open(path, read_only=True))
+        self._scanning = asyncio.Semaphore(SCANS)
         self._thread = threading.Thread(target=self._write_for_ever, args=(writer,), name="bide-writer", daemon=True)
         self._thread.start()
 
@@ -119,8 +125,15 @@ class SQLite:
         return found
 
     async def scan(self, sql: str, *args: Any) -> list[Row]:
+        def read() -> list[Row]:
+            scanner = self._scanners.get()  # there is one, unless somebody who waited for a scan was cancelled
+            try:
+                return scanner.execute(translate(sql), _arguments(args)).fetchall()
+            finally:
+                self._scanners.put(scanner)
+
         async with self._scanning:
-            return await asyncio.to_thread(lambda: self._scanner.execute(translate(sql), _arguments(args)).fetchall())
+            return await asyncio.to_thread(read)
 
     # -- writes
 
@@ -149,7 +162,11 @@ class SQLite:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._reader.close()
-            self._scanner.close()
+            await asyncio.to_thread(self._close_scanners)
+
+    def _close_scanners(self) -> None:
+        for _ in range(SCANS):
+            self._scanners.get().close()
 
     def _write_for_ever(self, connection: sqlite3.Connection) -> None:
         """The writer thread: waits for one write, takes all that wait, commits them together."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bide.accounts import applications
 from bide.credits import ledger
 from bide.settings import Settings
 from tests.api.admin.world import BUSINESS_TOKEN, OTHER, Admin, manage
@@ -283,5 +284,16 @@ def test_bad_bodies_are_refused_in_a_sentence_and_change_nothing(on_both: Settin
         for body in ({}, {"allow_consume_global": None}, {"allow_consume_global": "true"}, {"allow": True}, []):
             await refused(admin, "POST", f"/applications/{MINE}/update-allow-consume-global", body)
         assert await admin.root.ok("GET", "/applications") == before
+
+    manage(on_both, test)
+
+
+def test_a_user_makes_so_many_applications_and_no_more(on_both: Settings) -> None:
+    async def test(admin: Admin) -> None:
+        body = {"service_id": "openai"}
+        for _ in range(applications.OWN_MAX - 1):
+            await admin.mine.ok("POST", "/applications/", body)
+        assert (await admin.mine.post("/applications/", body)).code == "bad_request"
+        assert (await admin.root.post("/applications/", body | {"user_id": "user-1"})).status == 201
 
     manage(on_both, test)

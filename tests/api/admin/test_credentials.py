@@ -4,6 +4,8 @@ import re
 import uuid
 from typing import Any
 
+from bide.accounts import credentials
+from bide.db import write_one
 from bide.settings import Settings
 from tests.api.admin.world import BUSINESS_TOKEN, OTHER, Admin, manage
 from tests.world import CALLER
@@ -224,5 +226,30 @@ def test_bad_bodies_are_refused_in_a_sentence_and_change_nothing(on_both: Settin
             assert answer.status == 400, (method, body, answer)
             assert (answer.code, len(answer.message) > 10) == ("bad_request", True)
         assert await admin.root.ok("GET", "/credentials") == before
+
+    manage(on_both, test)
+
+
+def test_an_owner_makes_so_many_credentials_and_no_more(on_both: Settings) -> None:
+    """Who it does not belong to is told nothing of how many there are."""
+
+    async def test(admin: Admin) -> None:
+        db, body = admin.world.gateway.db, {"application_id": "application-1"}
+        first = (await admin.mine.ok("POST", "/credentials/", body))["id"]
+        await write_one(db, lambda tx: tx.each(
+            "INSERT INTO credentials (id, application_id, user_id, name, token_hash, token_end, created_at,"
+            " updated_at) VALUES ($1, 'application-1', 'user-1', 'made', $1, '', 0, 0)",
+            [(f"made {number}",) for number in range(credentials.WORKING_MAX - 2)],
+        ))  # fmt: skip
+        assert (await admin.mine.post("/credentials/", body)).code == "bad_request"
+        assert (await admin.root.post("/credentials/", body)).status == 201
+        give = "UPDATE applications SET user_id = $1 WHERE id = 'application-1'"
+        await write_one(db, lambda tx: tx.run(give, "user-2"))
+        unknown = await admin.mine.post("/credentials/", {"application_id": "nobody"})
+        assert unknown.without_trace == (await admin.mine.post("/credentials/", body)).without_trace
+        await write_one(db, lambda tx: tx.run(give, "user-1"))
+        for one in (first, "made 1"):
+            assert (await admin.mine.delete(f"/credentials/{one}/")).status == 204
+        assert (await admin.mine.post("/credentials/", body)).status == 201
 
     manage(on_both, test)

@@ -4,6 +4,7 @@ import re
 import uuid
 from typing import Any
 
+from bide.accounts import platform
 from bide.settings import Settings
 from tests.api.admin.world import OTHER, Admin, manage
 from tests.world import CALLER
@@ -112,5 +113,17 @@ def test_bad_bodies_are_refused_in_a_sentence(on_both: Settings) -> None:
                 answer = await client.post("/platform-tokens", body)
                 assert (answer.status, answer.code) == (400, "bad_request"), (body, answer)
         assert (await admin.root.ok("GET", "/platform-tokens"))["count"] == 2
+
+    manage(on_both, test)
+
+
+def test_a_user_makes_so_many_tokens_and_no_more(on_both: Settings) -> None:
+    async def test(admin: Admin) -> None:
+        made = [(await admin.mine.ok("POST", "/platform-tokens/"))["id"] for _ in range(platform.WORKING_MAX - 1)]
+        assert (await admin.mine.post("/platform-tokens/")).code == "bad_request"
+        assert (await admin.root.post("/platform-tokens/", {"user_id": "user-1"})).status == 201
+        for one in made[:2]:
+            await admin.mine.delete(f"/platform-tokens/{one}/")
+        assert (await admin.mine.post("/platform-tokens/")).status == 201
 
     manage(on_both, test)

@@ -112,15 +112,17 @@ def test_everybody_sees_its_own_and_a_superuser_that_of_all(on_both: Settings) -
 
 def test_each_filter_finds_what_it_says(on_both: Settings) -> None:
     async def test(admin: Admin) -> None:
+        body = {"application_id": "application-1", "name": "another"}
+        another = (await admin.mine.ok("POST", "/credentials/", body))["id"]
         await add(
             admin, mine(0, trace_id="a"), mine(1_000, trace_id="b", status=403), other(2_000, trace_id="c"),
-            mine(3_000, trace_id="d", operation="images/edits", credential_id="credential-9"),
+            mine(3_000, trace_id="d", operation="images/edits", credential_id=another),
             other(4_000, trace_id="e", operation="no/longer"),
         )  # fmt: skip
         expected: dict[str, tuple[dict[str, Any], list[str]]] = {
             "application": ({"application_id": "application-1"}, ["d", "b", "a"]),
             "applications": ({"application_id": ["application-1", "application-2"]}, ["e", "d", "c", "b", "a"]),
-            "credential": ({"credential_id": "credential-9"}, ["d"]),
+            "credential": ({"credential_id": another}, ["d"]),
             "api": ({"api_id": EDIT}, ["d"]),
             "apis": ({"api_id": [EDIT, GENERATE]}, ["d", "c", "b", "a"]),
             "an api that is gone": ({"api_id": "openai/no/longer"}, ["e"]),

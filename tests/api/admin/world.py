@@ -141,6 +141,11 @@ class Admin:
     def app(self) -> Api:
         return self.root.app
 
+    @property
+    def turns_taken(self) -> bool:
+        """Whether a request of somebody has the turn."""
+        return bool(self.app._turns._lines)
+
 
 async def _seed(tx: Tx, world: World, tokens: tuple[str, str]) -> None:
     await add_tenant(tx, CALLER)

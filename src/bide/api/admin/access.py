@@ -21,8 +21,9 @@ from bide.accounts.platform import Manager
 from bide.accounts.tokens import PLATFORM_PREFIX
 from bide.api.auth import bearer
 from bide.api.body import parse_body
+from bide.api.read import read_body
 from bide.api.turns import Turns
-from bide.errors import BadRequest, InvalidToken, NotFound, RequestTooLarge, TokenExpired
+from bide.errors import BadRequest, InvalidToken, NotFound, TokenExpired
 from bide.gateway import Gateway
 
 BASE = "/admin/api/v1"
@@ -175,13 +176,9 @@ def moment(name: str, value: str | int | float) -> int:
 
 async def body_of(request: Request, kind: type[_T]) -> _T:
     """The JSON body as a struct. Raises `BadRequest` with a sentence that names the field."""
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > BODY_BYTES_MAX:
-            raise RequestTooLarge
+    raw = await read_body(request.receive, request.scope["headers"], BODY_BYTES_MAX)
     gateway = gateway_of(request)
-    body = parse_body(bytes(raw), gateway.settings.json_depth_max) if raw.strip() else {}
+    body = parse_body(raw, gateway.settings.json_depth_max) if raw.strip() else {}
     try:
         return msgspec.convert(body, kind)
     except msgspec.ValidationError as error:

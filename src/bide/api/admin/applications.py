@@ -131,7 +131,8 @@ async def _create(request: Request) -> Response:
     """
     manager, gateway = await manager_of(request), gateway_of(request)
     new = _new(gateway, await body_of(request, _Create), manager)
-    made = await write_one(gateway.db, lambda tx: applications.create(tx, gateway.clock, new))
+    most = None if manager.superuser else applications.OWN_MAX
+    made = await write_one(gateway.db, lambda tx: applications.create(tx, gateway.clock, new, most))
     return await _answer(gateway, made, 201)
 
 

@@ -73,6 +73,8 @@ async def _create(request: Request) -> Response:
     async def create(tx: Tx) -> str | None:
         if await users.lock(tx, user_id) is None:
             return None
+        if not manager.superuser and await platform.working(tx, user_id) >= platform.WORKING_MAX:
+            raise BadRequest(f"A user may have {platform.WORKING_MAX} management tokens: revoke some first.")
         return await platform.add(tx, clock, user_id, token, superuser=wanted.superuser, expires_at=expires_at)
 
     now = clock.now_ms()

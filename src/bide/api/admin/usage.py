@@ -172,7 +172,8 @@ async def _export(request: Request) -> Response:
     wanted, page, gateway = await _filter(request), page_of(request), gateway_of(request)
     first = await usage.page(gateway.db, wanted, EXPORT_PAGE, ascending=page.ascending)  # before the answer begins
     return StreamingResponse(
-        _csv(gateway, turns_of(request), wanted, first, ascending=page.ascending), media_type="text/csv; charset=utf-8",
+        _csv(gateway, turns_of(request), wanted, first, ascending=page.ascending),
+        media_type="text/csv; charset=utf-8",
         headers={"content-disposition": 'attachment; filename="usage.csv"', "cache-control": "no-store"},
     )  # fmt: skip
 
