@@ -29,7 +29,7 @@ def a_record(at_ms: int, chance: int = 0, **fields: Any) -> Usage:
     values: dict[str, Any] = {
         "id": uuid7(at_ms, chance), "user_id": "u-1", "application_id": "a-1", "credential_id": "c-1",
         "service": "openai", "operation": "images/generations", "trace_id": "t-1", "status": 200, "code": None,
-        "created_at": at_ms, "elapsed_ms": 1_500, "units": 1, "original_amount": 2_000_000,
+        "created_at": at_ms, "elapsed_ms": 1_500, "units": 1, "price": 1_000_000, "original_amount": 2_000_000,
         "deducted_amount": 1_000_000, "deducted_general": 0, "remaining_amount": 5_000_000, "used_amount": 1_000_000,
     }  # fmt: skip
     return Usage(**(values | fields))

@@ -456,8 +456,8 @@ async def stock(tx: Tx, dialect: str) -> None:
     await plans.stock_for(tx, dialect)
     ids = plans.ids(dialect)
     for sql in (
-        f"INSERT INTO usage SELECT {ids}, 'u-' || (n % 10), 'a', 'c', 'openai', 'o', 't', 200, NULL, n, 1, 1, 0, 0,"
-        " 0, 0, 0 FROM s",
+        f"INSERT INTO usage SELECT {ids}, 'u-' || (n % 10), 'a', 'c', 'openai', 'o', 't', 200, NULL, n, 1, 1, 0,"
+        " 0, 0, 0, 0, 0 FROM s",
         f"INSERT INTO deliveries SELECT 'd' || n, {ids}, 'u', 'h', 'a', 'delivered', NULL, NULL, 1, n, n FROM s",
         f"INSERT INTO idempotency SELECT 'a', 'k' || n, {ids}, 'h' FROM s",
         f"INSERT INTO attempts SELECT {ids}, 1, 'first', NULL, n, n, 'succeeded', NULL, NULL, NULL FROM s",

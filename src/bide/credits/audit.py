@@ -74,7 +74,7 @@ CHECKS = {
     "tasks": "a hold was charged or released, once and in full, for one payer",
     "general": "the general balance is charged only where it was held, after the application's own",
     "failed": "nothing was charged for a task that failed or was cancelled",
-    "usage": "every usage record says what the ledger says, and none is missing",
+    "usage": "every record says what the ledger says, units times price were charged, and none is missing",
     "endings": "every task that ended has its usage record",
 }
 """Every check, in the order in which it is shown, and what it proves."""
@@ -283,11 +283,10 @@ _OF_RANGE = (
         " OR u.deducted_general <> coalesce(m.general, 0))",
     ),
     _Rule(
-        "usage", "{} was charged, {} units succeeded, and the status is {}",
-        "SELECT u.id, count(*) OVER (), u.deducted_amount, cast(u.units AS TEXT), cast(u.status AS TEXT) FROM usage u"
-        " WHERE u.id >= $1 AND u.id < $2"
-        " AND ((u.status = 200) <> (u.code IS NULL) OR (u.original_amount > 0"
-        " AND (u.status = 200 AND u.units > 0) <> (u.deducted_amount > 0)))",
+        "usage", "{} was charged, {} units at {} succeeded, and the status is {}",
+        "SELECT u.id, count(*) OVER (), u.deducted_amount, cast(u.units AS TEXT), u.price, cast(u.status AS TEXT)"
+        " FROM usage u WHERE u.id >= $1 AND u.id < $2 AND ((u.status = 200) <> (u.code IS NULL)"
+        " OR (u.status <> 200 AND u.units <> 0) OR u.deducted_amount <> u.price * u.units)",
     ),
     _Rule(
         "usage", "{} was held and {} charged, and there is no record",

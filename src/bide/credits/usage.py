@@ -37,7 +37,9 @@ class Usage:
     created_at: int
     elapsed_ms: int
     units: int
-    """Units that succeeded."""
+    """Units that succeeded, of those that were asked for."""
+    price: int
+    """For one unit, as agreed when the task was accepted."""
     original_amount: int
     """What was held."""
     deducted_amount: int

@@ -118,8 +118,9 @@ async def connect(settings: Settings) -> Database:
 
 async def write_one(database: Database, work: Callable[[Tx], Awaitable[Result]]) -> Result:
     """A transaction of its own for rare writes: `await write_one(db, lambda tx: create(tx, …))`."""
-    return await database.write(_apart, work)
+    return await database.write(apart, work)
 
 
-async def _apart(tx: Tx, items: list[Callable[[Tx], Awaitable[Any]]]) -> list[Any]:
+async def apart(tx: Tx, items: list[Callable[[Tx], Awaitable[Any]]]) -> list[Any]:
+    """The batch function of such writes: it is only ever given one item."""
     return [await work(tx) for work in items]

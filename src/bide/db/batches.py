@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bide.db import Batch, DatabaseError, Tx
+from bide.db import Batch, DatabaseError, Tx, apart
 
 
 @dataclass(slots=True)
@@ -27,12 +27,18 @@ Transaction = Callable[[Callable[[Tx], Awaitable[list[Answer]]]], Awaitable[list
 async def commit(waiting: Sequence[Waiting], transaction: Transaction) -> list[Answer]:
     """All of it in one transaction; on failure each kind alone, then each item alone.
 
+    A write that asked for a transaction of its own has one. What it locks comes in no order with the locks of others,
+    and what it refuses by raising must cost nobody else anything.
+
     Answers every waiting write with its result or its exception. `transaction` opens one, runs the work
     given, commits, and rolls back and raises if anything fails.
     """
     groups: dict[Batch[Any, Any], list[Waiting]] = {}
     for one in waiting:
         groups.setdefault(one.batch, []).append(one)
+    if apart in groups and len(waiting) > 1:
+        rest = [one for one in waiting if one.batch is not apart]
+        return await _in_turn([*([rest] if rest else []), *([one] for one in groups[apart])], transaction)
     try:
         return await transaction(lambda tx: _run(tx, list(groups.items())))
     except DatabaseError as error:
@@ -43,10 +49,17 @@ async def commit(waiting: Sequence[Waiting], transaction: Transaction) -> list[A
     except Exception as error:
         if len(waiting) == 1:
             return [(waiting[0], error)]
-    answers: list[Answer] = []
     parts = [list(group) for group in groups.values()] if len(groups) > 1 else [[one] for one in waiting]
-    for part in parts:
+    return await _in_turn(parts, transaction)
+
+
+async def _in_turn(parts: Sequence[Sequence[Waiting]], transaction: Transaction) -> list[Answer]:
+    """A transaction for each part. Those after one for which the database was away are not tried: see above."""
+    answers: list[Answer] = []
+    for at, part in enumerate(parts):
         answers += await commit(part, transaction)
+        if isinstance(error := answers[-1][1], DatabaseError):
+            return answers + [(one, error) for later in parts[at + 1 :] for one in later]
     return answers
 
 

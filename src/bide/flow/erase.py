@@ -92,12 +92,13 @@ async def erase_user(gateway: Gateway, user_id: str) -> bytes:
 
 
 async def cancel_all(gateway: Gateway, user_id: str) -> None:
-    """Cancels what is open of a user for whom nothing can begin any more. One walk through the queue is enough."""
+    """Cancels what is open of a user for whom nothing can begin any more. One walk through the queue is enough, if it
+    goes on only where nothing is open: another who cancels may take a task from us, and end it later than we look."""
     after = ""
     while found := await purge.open_after(gateway.db, after, LOOKED_AT):
         mine = await purge.of_user(gateway.db, found, user_id)
         await asyncio.gather(*(cancel(gateway, task_id) for task_id in mine))
-        after = found[-1]
+        after = after if mine else found[-1]
 
 
 async def erase_once(gateway: Gateway, user_id: str) -> bool:

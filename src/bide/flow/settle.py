@@ -91,7 +91,7 @@ def _rows(gateway: Gateway, ending: Ending, state: State, now: int) -> _Rows:
     return _Rows(
         work=work, state=state, finished_at=now, inline_ms=int(gateway.settings.inline_grace_s * 1000),
         b64=int(ending.b64), response=msgspec.json.encode(ending.response), attempt=ending.attempt,
-        files=ending.files, delivery=delivery, units=ending.units if state is State.SUCCEEDED else 0,
+        files=ending.files, delivery=delivery, units=max(ending.units, 0) if state is State.SUCCEEDED else 0,
         code=ending.code,
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ async def _settle(tx: Tx, items: list[_Rows]) -> list[bool]:
         (file.name, item.work.task.id, file.size, file.content_type, item.finished_at + terms.kept_ms)
         for item, terms in won for file in item.files
     ])  # fmt: skip
-    await _pay(tx, [(item, _settlement(item, terms)) for item, terms in won])
+    await _pay(tx, won)
     await callbacks.add(tx, [item.delivery for item, _ in won if item.delivery is not None])
     return [
         terms is not None or await store.ended_as(tx, item.work.task.id, item.response)
@@ -131,12 +131,13 @@ def _settlement(item: _Rows, terms: Terms) -> Settlement:
                       item.finished_at)  # fmt: skip
 
 
-async def _pay(tx: Tx, items: list[tuple[_Rows, Settlement]]) -> None:
+async def _pay(tx: Tx, items: list[tuple[_Rows, Terms]]) -> None:
     """Charges, releases, and records the usage with the balance after each."""
-    await ledger.settle(tx, [settlement for _, settlement in items])
-    balances = await ledger.balances(tx, sorted({one.application_id for _, one in items}))
+    settlements = [_settlement(item, terms) for item, terms in items]
+    await ledger.settle(tx, settlements)
+    balances = await ledger.balances(tx, sorted({one.application_id for one in settlements}))
     records: list[Usage] = []
-    for item, settlement in reversed(items):  # the sums are those after the last
+    for (item, terms), settlement in reversed(list(zip(items, settlements, strict=True))):  # sums are after the last
         task, charged, held = item.work.task, settlement.charged, settlement.held
         balance = balances.get(task.application_id, ledger.Balance())
         balances[task.application_id] = replace(balance, used=balance.used - charged.own)
@@ -145,7 +146,8 @@ async def _pay(tx: Tx, items: list[tuple[_Rows, Settlement]]) -> None:
             id=task.id, user_id=task.user_id, application_id=task.application_id,
             credential_id=task.credential_id, service=task.service, operation=task.operation,
             trace_id=task.trace_id, status=200 if error is None else error.status, code=item.code or None,
-            created_at=task.created_at, elapsed_ms=item.finished_at - task.created_at, units=item.units,
+            created_at=task.created_at, elapsed_ms=item.finished_at - task.created_at,
+            units=min(item.units, terms.units), price=terms.price,
             original_amount=held.own + held.general, deducted_amount=charged.own + charged.general,
             deducted_general=charged.general, remaining_amount=balance.remaining, used_amount=balance.used,
         ))  # fmt: skip

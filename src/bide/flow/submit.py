@@ -158,6 +158,8 @@ async def _admit(tx: Tx, items: list[_Admission]) -> list[Known | GatewayError |
     answers: list[Known | GatewayError | None] = [*await store.known(tx, [item.new for item in items])]
     asking = [at for at, answer in enumerate(answers) if answer is None]
     funds = await ledger.funds(tx, [items[at].hold for at in asking])
+    for one in off:
+        funds.left.pop(one, None)  # a general balance that was switched off a moment ago pays nothing
     keys = {key for at in asking if (key := items[at].new.terms.limit_key) is not None}
     open_now = await store.open_by_limit(tx, sorted(keys))
     admitted: list[tuple[_Admission, Held]] = []

@@ -91,8 +91,8 @@ async def named(tx: Tx, wanted: Filter, limit: int) -> list[str]:
 async def still_open(tx: Tx, ids: list[str]) -> list[str]:
     """Which of some tasks have not ended. One statement, so that what is being deleted counts as gone."""
     rows = await tx.rows(
-        "SELECT t.id FROM tasks t LEFT JOIN endings e ON e.task_id = t.id WHERE t.id = ANY($1) AND e.task_id IS NULL"
-        " ORDER BY t.id", ids,
+        "SELECT t.id FROM tasks t LEFT JOIN endings e ON e.task_id = t.id AND e.task_id = ANY($1)"
+        " WHERE t.id = ANY($1) AND e.task_id IS NULL ORDER BY t.id", ids,
     )  # fmt: skip
     return [row[0] for row in rows]
 

@@ -183,15 +183,14 @@ async def known(tx: Tx, items: Sequence[NewTask]) -> list[Known | None]:
         if item.idempotency_key is None:
             continue
         owner, key = item.task.application_id, item.idempotency_key
-        if await tx.rows(
+        while known[position] is None and not await tx.rows(
             "INSERT INTO idempotency (application_id, key, task_id, body_hash) VALUES ($1,$2,$3,$4)"
             " ON CONFLICT (application_id, key) DO NOTHING RETURNING key", owner, key, item.task.id, item.body_hash,
         ):  # fmt: skip
-            continue
-        found = await tx.rows(
-            "SELECT task_id, body_hash FROM idempotency WHERE application_id = $1 AND key = $2", owner, key
-        )
-        known[position] = Known(*found[0])
+            found = await tx.rows(
+                "SELECT task_id, body_hash FROM idempotency WHERE application_id = $1 AND key = $2", owner, key
+            )
+            known[position] = Known(*found[0]) if found else None  # deleted between the two: the key is free again
     return known
 
 
@@ -235,7 +234,7 @@ async def _claim(tx: Tx, item: Claim) -> list[Work]:
         "WITH due AS MATERIALIZED (SELECT task_id FROM queue WHERE due_at <= $3 ORDER BY due_at LIMIT $4"
         " FOR UPDATE SKIP LOCKED)"
         " UPDATE queue SET state = 'running', lease_id = $1, due_at = $2, started_at = coalesce(started_at, $3)"
-        " WHERE task_id IN (SELECT task_id FROM due)"
+        " WHERE task_id = ANY(ARRAY(SELECT task_id FROM due))"
         " RETURNING task_id, lease_id, started_at, deadline_at, attempts, channel, upstream_id, asked_at",
         item.lease.id, item.lease.until_ms, item.now_ms, item.limit,
     )  # fmt: skip

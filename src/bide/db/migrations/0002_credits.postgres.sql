@@ -46,7 +46,8 @@ CREATE TABLE usage (
   code TEXT COLLATE "C",                        -- error code; null: it succeeded
   created_at BIGINT NOT NULL,
   elapsed_ms BIGINT NOT NULL,
-  units BIGINT NOT NULL,           -- units that succeeded
+  units BIGINT NOT NULL,           -- units that succeeded, of those that were asked for
+  price BIGINT NOT NULL,           -- micro-credits for one, as agreed
   original_amount BIGINT NOT NULL, -- what was held
   deducted_amount BIGINT NOT NULL, -- what was charged in all
   deducted_general BIGINT NOT NULL, -- of that, from the general balance

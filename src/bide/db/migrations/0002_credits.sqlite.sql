@@ -46,7 +46,8 @@ CREATE TABLE usage (
   code TEXT,                        -- error code; null: it succeeded
   created_at INTEGER NOT NULL,
   elapsed_ms INTEGER NOT NULL,
-  units INTEGER NOT NULL,           -- units that succeeded
+  units INTEGER NOT NULL,           -- units that succeeded, of those that were asked for
+  price INTEGER NOT NULL,           -- micro-credits for one, as agreed
   original_amount INTEGER NOT NULL, -- what was held
   deducted_amount INTEGER NOT NULL, -- what was charged in all
   deducted_general INTEGER NOT NULL, -- of that, from the general balance
