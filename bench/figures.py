@@ -18,6 +18,7 @@ from bench import isolation as tenants
 from bench.load import request, run
 from bench.row import Row
 from bench.servers import TOKEN, Process, bide, module, post
+from tests.system.tenants import Tenants
 
 GENERATIONS, TASKS = "/openai/images/generations", "/openai/tasks"
 SMALL = {"prompt": "a boat", "model": "dall-e-2", "size": "256x256", "output_format": "jpeg"}
@@ -28,10 +29,11 @@ NewDatabase = Callable[[], str]
 def poll(work: Path, new_database: NewDatabase) -> list[Row]:
     """A finished task asked for again and again, against a bare ASGI app that answers the same bytes."""
     with bide("serve", work / "poll") as server:
-        ids = [post(server.port, GENERATIONS, {**SMALL, "async": True})["task_id"] for _ in range(200)]
-        document = _finished(server, ids[-1])
+        token = _tenant(work / "poll")
+        ids = [post(server.port, GENERATIONS, {**SMALL, "async": True}, token)["task_id"] for _ in range(200)]
+        document = _finished(server, ids[-1], token)
         (work / "document.json").write_bytes(document)
-        wires = [request(TASKS, {"id": one}, TOKEN) for one in ids]
+        wires = [request(TASKS, {"id": one}, token) for one in ids]
         with module("yardstick", "poll", work / "document.json") as bare:
             both = [
                 (run(server.port, wires, connections=64, count=40_000, seconds=4).per_second,
@@ -47,9 +49,15 @@ def poll(work: Path, new_database: NewDatabase) -> list[Row]:
     ]  # fmt: skip
 
 
-def _finished(server: Process, task_id: str) -> bytes:
+def _tenant(directory: Path, database_url: str = "") -> str:
+    """The token of a tenant whose limits are counted, and high."""
+    limits = {"*": {"submits_per_s": 1_000_000, "polls_per_s": 1_000_000, "concurrent": 0}}
+    return Tenants(directory, database_url).add(credits=1_000_000_000, limits=limits).token
+
+
+def _finished(server: Process, task_id: str, token: str) -> bytes:
     for _ in range(600):
-        document = post(server.port, TASKS, {"id": task_id})
+        document = post(server.port, TASKS, {"id": task_id}, token)
         if document.get("finished_at"):
             return json.dumps(document).encode()
         time.sleep(0.05)
@@ -58,11 +66,12 @@ def _finished(server: Process, task_id: str) -> bytes:
 
 def submit(work: Path, new_database: NewDatabase) -> list[Row]:
     """Submit in callback mode against a bare ASGI app with one durable insert per request."""
-    wires = [request(GENERATIONS, {**SMALL, "callback_url": "http://127.0.0.1:9/x"}, TOKEN)]
     rows = []
     for name, more in (("SQLite", {}), ("PostgreSQL", {"database_url": new_database()})):
         counter = itertools.count()
         with bide("api", work / f"submit-{name}", **more) as server:
+            token = _tenant(work / f"submit-{name}", more.get("database_url", ""))
+            wires = [request(GENERATIONS, {**SMALL, "callback_url": "http://127.0.0.1:9/x"}, token)]
             both = []
             for _ in range(REPEATS):
                 ours = run(server.port, wires, connections=64, count=20_000, seconds=4)

@@ -122,10 +122,10 @@ def module(name: str, *arguments: object) -> Iterator[Process]:
         process.end()
 
 
-def post(port: int, path: str, body: object) -> Any:
+def post(port: int, path: str, body: object, token: str = TOKEN) -> Any:
     wire = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(),
-        {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+        {"authorization": f"Bearer {token}", "content-type": "application/json"},
     )  # fmt: skip
     with urllib.request.urlopen(wire, timeout=60) as answer:
         return json.loads(answer.read())

@@ -216,6 +216,7 @@ class World:
     caller: Caller = field(default=CALLER)
     seeded: set[str] = field(default_factory=set)
     """Applications that are there."""
+    seeding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     # -- the verbs, one pass each
 
@@ -240,9 +241,10 @@ class World:
 
     async def seed(self, caller: Caller, credit: int = CREDIT) -> None:
         """Sees to it that a caller's application is there."""
-        if caller.application_id not in self.seeded:
-            self.seeded.add(caller.application_id)
-            await write_one(self.gateway.db, lambda tx: add_tenant(tx, caller, credit))
+        async with self.seeding:  # of several at once the first does it, and the others wait until it is done
+            if caller.application_id not in self.seeded:
+                await write_one(self.gateway.db, lambda tx: add_tenant(tx, caller, credit))
+                self.seeded.add(caller.application_id)
 
     async def work(self) -> list[Ending | None]:
         """Claims what is due and works on it until all of it has ended or waits."""
