@@ -190,6 +190,20 @@ def test_a_database_of_a_newer_bide_is_refused(on_both: Settings) -> None:
     asyncio.run(run())
 
 
+def test_nodes_that_start_at_once_on_an_empty_database_all_start(on_both: Settings) -> None:
+    async def start() -> None:
+        db = await database.connect(on_both)
+        try:
+            await prepare(db, Clock())
+        finally:
+            await db.close()
+
+    async def inside() -> None:
+        await asyncio.gather(*(start() for _ in range(8)))
+
+    asyncio.run(inside())
+
+
 def test_both_dialects_have_the_same_migrations() -> None:
     assert [(m.number, m.name) for m in migrations("sqlite")] == [(m.number, m.name) for m in migrations("postgres")]
 

@@ -31,6 +31,9 @@ Row = Sequence[Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Step = tuple[int, str, str]
+"""A migration: its number, its name, its SQL."""
+
 
 VERSIONS = """
 CREATE TABLE IF NOT EXISTS schema_versions (number BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)
@@ -93,10 +96,10 @@ class Database(Protocol):
         """`call` runs in the event loop whenever somebody wakes `name`."""
         ...
 
-    async def migrate(self, number: int, name: str, sql: str, at_ms: int) -> bool:
-        """Runs the statements of a migration, in one transaction that no other node's overlaps.
+    async def migrate(self, steps: Sequence[Step], at_ms: int) -> list[int]:
+        """Runs what is missing of some migrations, all in one transaction that no other node's overlaps.
 
-        Answers False, and does nothing, when that number is in `schema_versions` already.
+        Answers the numbers of those that were missing in `schema_versions`.
         """
         ...
 

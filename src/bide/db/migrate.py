@@ -45,15 +45,10 @@ async def version(database: Database) -> int:
 
 
 async def migrate(database: Database, clock: Clock) -> list[str]:
-    """Applies what is missing and answers the names of what was applied."""
-    done = await version(database)
-    applied = []
-    for migration in migrations(database.dialect):
-        if migration.number > done and await database.migrate(
-            migration.number, migration.name, migration.sql, clock.now_ms()
-        ):
-            applied.append(f"{migration.number:04}_{migration.name}")
-    return applied
+    """Applies what is missing, all of it or nothing, and answers the names of what was applied."""
+    steps = {one.number: one for one in migrations(database.dialect)}
+    done = await database.migrate([(one.number, one.name, one.sql) for one in steps.values()], clock.now_ms())
+    return [f"{number:04}_{steps[number].name}" for number in done]
 
 
 async def prepare(database: Database, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 
-from bide.db import VERSIONS, Batch, DatabaseError, Item, Result, Row, Tx
+from bide.db import VERSIONS, Batch, DatabaseError, Item, Result, Row, Step, Tx
 from bide.db.batches import Answer, Waiting, Wakes, commit, resolve
 from bide.settings import Settings
 
@@ -376,15 +376,16 @@ class Postgres:
 
     # -- the end
 
-    async def migrate(self, number: int, name: str, sql: str, at_ms: int) -> bool:
+    async def migrate(self, steps: Sequence[Step], at_ms: int) -> list[int]:
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             await connection.execute(VERSIONS)
-            if await connection.fetchval("SELECT 1 FROM schema_versions WHERE number = $1", number):
-                return False
-            await connection.execute(sql)
-            await connection.execute("INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, at_ms)
-            return True
+            there = {row[0] for row in await connection.fetch("SELECT number FROM schema_versions")}
+            missing = [step for step in steps if step[0] not in there]
+            for number, name, sql in missing:
+                await connection.execute(sql)
+                await connection.execute("INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, at_ms)
+            return [step[0] for step in missing]
 
     async def close(self) -> None:
         self._closing = True

@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from bide.db import VERSIONS, Batch, DatabaseError, Item, Result, Row, Tx, write_one
+from bide.db import VERSIONS, Batch, DatabaseError, Item, Result, Row, Step, Tx, write_one
 from bide.db.batches import Answer, Waiting, Wakes, commit, resolve
 from bide.settings import Settings
 
@@ -145,15 +145,16 @@ class SQLite:
     def on_wake(self, name: str, call: Callable[[], None]) -> None:
         self._wakes.add(name, call)
 
-    async def migrate(self, number: int, name: str, sql: str, at_ms: int) -> bool:
-        async def run(tx: Tx) -> bool:
+    async def migrate(self, steps: Sequence[Step], at_ms: int) -> list[int]:
+        async def run(tx: Tx) -> list[int]:
             await tx.run(VERSIONS)
-            if await tx.rows("SELECT 1 FROM schema_versions WHERE number = $1", number):
-                return False
-            for statement in _statements(sql):
-                await tx.run(statement)
-            await tx.run("INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, at_ms)
-            return True
+            there = {row[0] for row in await tx.rows("SELECT number FROM schema_versions")}
+            missing = [step for step in steps if step[0] not in there]
+            for number, name, sql in missing:
+                for statement in _statements(sql):
+                    await tx.run(statement)
+                await tx.run("INSERT INTO schema_versions VALUES ($1, $2, $3)", number, name, at_ms)
+            return [step[0] for step in missing]
 
         return await write_one(self, run)
 
