@@ -12,3 +12,5 @@ CREATE TABLE items (
   files BLOB NOT NULL               -- JSON: role, storage name, type and size of each of its files
 );
 CREATE INDEX items_task ON items (task_id);
+-- the one kind that its owner can ask for a list of
+CREATE INDEX items_listed ON items (user_id, id) WHERE kind = 'persona';
