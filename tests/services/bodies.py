@@ -80,5 +80,15 @@ def wrong_values(field: Field) -> Iterator[Any]:
         yield field.min - 1
     if field.length_max is not None and field.type == "string":
         yield "x" * (field.length_max + 1)
+    if field.length_min and field.type == "string":
+        yield "x" * (field.length_min - 1)
+    if field.plain:
+        yield "two\nlines"
+    if field.pattern:
+        yield "~"
+    if field.count_min and field.type not in ("files", "strings"):
+        yield []
+    if field.count_max is not None and field.count_max > 1 and field.type == "urls":
+        yield [PICTURE] * (field.count_max + 1)
     if field.count_max is not None and field.type in ("strings", "array"):
         yield [{}] * (field.count_max + 1) if field.type == "array" else ["x"] * (field.count_max + 1)

@@ -152,7 +152,7 @@ def test_every_operation_is_made_at_once_waited_for_and_called_back(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_fails_uncharged_in_the_one_shape_of_failures(
-    on_both: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+    on_sqlite: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
 ) -> None:
     async def test(shop: Shop) -> None:
         for operation in catalog.services[service].operations.values():
@@ -168,12 +168,12 @@ def test_every_operation_fails_uncharged_in_the_one_shape_of_failures(
             assert task["response"]["error"]["code"] == "forbidden"
             assert await shop.charged() == before
 
-    serve(on_both, test, catalog_dir=str(catalog_dir))
+    serve(on_sqlite, test, catalog_dir=str(catalog_dir))
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_what_is_not_mine_is_answered_like_what_is_not_there(
-    on_both: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+    on_sqlite: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
 ) -> None:
     """Only operations that follow something up."""
 
@@ -190,7 +190,7 @@ def test_what_is_not_mine_is_answered_like_what_is_not_there(
                 assert foreign.without_trace == nothing.without_trace
 
     if any(operation.items for operation in catalog.services[service].operations.values()):
-        serve(on_both, test, catalog_dir=str(catalog_dir))
+        serve(on_sqlite, test, catalog_dir=str(catalog_dir))
 
 
 async def _files_are_there(shop: Shop, response: Any) -> None:

@@ -191,3 +191,23 @@ def _because(rule: Rule, values: Values) -> str:
     given = " and ".join(f"`{name}` {shown(values[name])}" for name in rule.when)
     lacking = " and ".join(f"without `{name}`" for name in rule.without)
     return " and ".join(part for part in (f"with {given}" if given else "", lacking) if part)
+
+
+# -- forms
+
+
+def without_brackets(form: Mapping[str, Any]) -> dict[str, Any]:
+    """A form with `image[]` (the spelling of lists in some clients) merged into `image`."""
+    if not any(name.endswith("[]") for name in form):
+        return dict(form)
+    merged: dict[str, Any] = {}
+    for name, value in form.items():
+        plain = name.removesuffix("[]")
+        if plain in merged or plain != name:
+            value = [*_as_list(merged.get(plain, [])), *_as_list(value)]
+        merged[plain] = value
+    return merged
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -176,7 +176,15 @@ def made(gateway: Gateway, operation: Operation, task: Task, done: Succeeded) ->
         return []
     items = done.items or tuple(Item((asset,), asset.about) for asset in done.assets)
     now = gateway.clock.now_ms()
-    return [MadeItem(one.same_as or gateway.clock.new_id(now), one) for one in items]
+    if operation.entry.ids == "task" and len(items) == 1:
+        return [MadeItem(task.id, items[0])]
+    return [MadeItem(one.same_as or _new_id(gateway, operation, now), one) for one in items]
+
+
+def _new_id(gateway: Gateway, operation: Operation, now_ms: int) -> str:
+    """An id that nothing else has; digits are those of the same number."""
+    made = gateway.clock.new_id(now_ms)
+    return str(int(made.replace("-", ""), 16)) if operation.entry.ids == "digits" else made
 
 
 def rows(operation: Operation, task: Task, channel: str, made: Sequence[MadeItem]) -> tuple[ItemRow, ...]:
@@ -187,7 +195,7 @@ def rows(operation: Operation, task: Task, channel: str, made: Sequence[MadeItem
         ItemRow(
             one.id, task.id, task.user_id, task.service, task.operation, operation.entry.makes, channel, position,
             dict(one.item.about),
-            tuple(ItemFile(asset.role, file.name, file.content_type, file.size)
+            tuple(ItemFile(role_of(asset), file.name, file.content_type, file.size)
                   for asset in one.item.assets if (file := asset.stored) is not None),
         )
         for position, one in enumerate(made) if not one.item.same_as
@@ -196,12 +204,22 @@ def rows(operation: Operation, task: Task, channel: str, made: Sequence[MadeItem
 
 def _shown(made: MadeItem, number: int, task: Task) -> Made:
     """An item as the template of an answer sees it."""
+    return seen(made.item, task.base_url, id=made.id, number=number)
+
+
+def seen(item: Item, base_url: str, **more: Any) -> Made:
+    """An item as templates see it; one that is not finished has no id."""
     assets: dict[str, list[str]] = {}
-    for asset in made.item.assets:
+    for asset in item.assets:
         assert asset.stored is not None
-        assets.setdefault(asset.role, []).append(_url(task, asset.stored))
+        assets.setdefault(role_of(asset), []).append(f"{base_url}{FILES}{asset.stored.name}")
     first = {role: urls[0] for role, urls in assets.items()}
-    return Made({**made.item.fields, "id": made.id, "number": number}, first, assets)
+    return Made({**item.fields, **more}, first, assets)
+
+
+def role_of(asset: Asset) -> str:
+    """The role of a file; of one that was given none: `image`, `video` or `audio`."""
+    return asset.role or (asset.stored.content_type.partition("/")[0] if asset.stored else "")
 
 
 def _url(task: Task, file: Stored) -> str:

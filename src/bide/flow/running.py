@@ -71,6 +71,10 @@ class Run:
         return self.references.channel if self.references else None
 
     @property
+    def capability(self) -> str:
+        return self.operation.capability_for(self.values)
+
+    @property
     def channel(self) -> Channel:
         """The channel of the open attempt."""
         channel = self.gateway.channels.named(self.work.channel or "")
@@ -81,7 +85,7 @@ class Run:
     def choose(self) -> Channel | None:
         """Whom to ask: the channel that it is bound to; after an unknown outcome the same one, else one that was not
         tried, else any."""
-        channels, capability = self.gateway.channels, self.operation.capability
+        channels, capability = self.gateway.channels, self.capability
         if self.bound_to is not None:
             return channels.named(self.bound_to)
         same = channels.named(self.again) if self.again else None
@@ -89,7 +93,7 @@ class Run:
 
     def has_another(self) -> bool:
         """Whether a channel is left that was not tried and could do it."""
-        channels, capability = self.gateway.channels, self.operation.capability
+        channels, capability = self.gateway.channels, self.capability
         return self.bound_to is None and channels.choose(capability, self.model, self.tried) is not None
 
     def call(self, channel: Channel) -> Call:
@@ -98,7 +102,7 @@ class Run:
         assert files is not None
         return Call(
             task_id=self.work.task.id,
-            capability=self.operation.capability,
+            capability=self.capability,
             model=upstream_model(channel.settings.model_map, self.model),
             request=self.operation.for_provider(self.values),
             inputs=self.inputs or (),
@@ -110,7 +114,7 @@ class Run:
             progress=watch.progress if watch else None,
             partial_images=watch.partial_images if watch else 0,
             report=watch.report if watch else None,
-            sources=self.references.sources if self.references else {},
+            sources=self.operation.renamed(self.references.sources) if self.references else {},
         )
 
     def ended(self, outcome: str, code: str | None, status: int | None, detail: str | None) -> Attempt | None:

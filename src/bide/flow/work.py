@@ -149,7 +149,7 @@ async def _outcome(run: Run) -> Outcome:
         return await _submit(run, run.channel)
     channel = run.choose()
     if channel is None:
-        return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
+        return Failed("api_not_implemented", f"No channel of this gateway offers {run.capability}.")
     if channel.slots is None:
         return await _ask(run, channel)
     try:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
+from zlib import crc32
 
 from bide.clock import Clock
 from bide.providers import drawing
@@ -26,6 +27,8 @@ EDITS_AT_ONCE = 2
 """Edits whose inputs are in memory at the same time: one may take 50 MB encoded and 200 MB decoded."""
 
 _SIZE = re.compile(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})")
+_RATIO = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)")
+_LONGEST = {"1K": 1024, "2K": 2048, "3K": 3072, "4K": 4096}
 _BACKGROUNDS = ("auto", "opaque", "transparent")
 _INPUT_TOKENS = 323
 """What one input picture counts as."""
@@ -90,7 +93,7 @@ def _asked(call: Call, steps: Steps) -> Asked:
         steps=steps,
         prompt=prompt,
         n=_whole(request, "n", 1, 1, PICTURES_MAX),
-        size=_size(request.get("size")),
+        size=_size(request),
         quality=_choice(request, "quality", "auto", ("auto", *DETAIL)),
         background=background,
         output_format=output_format,
@@ -116,17 +119,32 @@ def _whole(request: Mapping[str, Any], name: str, default: int, least: int, most
     return value
 
 
-def _size(value: object) -> Size | None:
-    """`WxH`; None for `auto`."""
-    if value in (None, "", "auto"):
-        return None
+def _size(request: Mapping[str, Any]) -> Size | None:
+    """Pixels: `size` as `WxH`, or names and ratios in `size`, `resolution` and `aspect_ratio`; None: `auto`."""
+    value = request.get("size")
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise Refused("size must be auto or WIDTHxHEIGHT in pixels, as in 1024x1024")
-    width, height = int(match[1]), int(match[2])
+    if match is not None:
+        return _bounded(int(match[1]), int(match[2]))
+    said = [str(one) for one in (value, request.get("resolution"), request.get("aspect_ratio"))
+            if one not in (None, "", "auto", "adaptive")]  # fmt: skip
+    if not said:
+        return None
+    longest, ratio = AUTO_SIZE[0], (1, 1)
+    for one in said:
+        if one.upper() in _LONGEST:
+            longest = _LONGEST[one.upper()]
+        elif found := _RATIO.fullmatch(one):
+            ratio = int(found[1]), int(found[2])
+        else:
+            raise Refused("size must be auto, WIDTHxHEIGHT in pixels (as in 1024x1024), a ratio (16:9) or 1K to 4K")
+    scale = longest / max(ratio)
+    return _bounded(round(ratio[0] * scale), round(ratio[1] * scale))
+
+
+def _bounded(width: int, height: int) -> Size:
     if max(width, height) > SIDE_MAX or width * height > PIXELS_MAX:
-        raise Refused(f"size {value} is too large: at most {PIXELS_MAX:,} pixels can be drawn")
-    return width, height
+        raise Refused(f"size {width}x{height} is too large: at most {PIXELS_MAX:,} pixels can be drawn")
+    return max(width, 16), max(height, 16)
 
 
 # -- one request
@@ -139,7 +157,7 @@ async def _finish(call: Call, asked: Asked) -> Outcome:
         pictures, stored = await (_edit if asked.images else _generate)(call, asked, count)
     except Refused as refusal:
         return Failed("bad_request", str(refusal))
-    return _succeeded(asked, pictures[0], stored)
+    return _succeeded(call, asked, pictures[0], stored)
 
 
 async def _generate(call: Call, asked: Asked, count: int) -> tuple[list[Picture], list[Stored]]:
@@ -195,7 +213,13 @@ def _quality(asked: Asked) -> str:
     return "medium" if asked.quality == "auto" else asked.quality
 
 
-def _succeeded(asked: Asked, picture: Picture, stored: list[Stored]) -> Succeeded:
+def _seed(asked: Asked, request: Mapping[str, Any]) -> int:
+    """The number that is said to make the same picture again; it is the prompt that does."""
+    given = request.get("seed")
+    return given if isinstance(given, int) and given >= 0 else crc32(asked.prompt.encode("utf-8", "surrogatepass"))
+
+
+def _succeeded(call: Call, asked: Asked, picture: Picture, stored: list[Stored]) -> Succeeded:
     text = max(1, (len(asked.prompt) + 3) // 4)
     images = _INPUT_TOKENS * len(asked.images)
     output = max(1, picture.width * picture.height * _TOKENS[picture.quality] // (1024 * 1024)) * len(stored)
@@ -210,7 +234,9 @@ def _succeeded(asked: Asked, picture: Picture, stored: list[Stored]) -> Succeede
             "input_tokens_details": {"text_tokens": text, "image_tokens": images},
         },
     }  # fmt: skip
-    assets = tuple(Asset(stored=one, about={"revised_prompt": asked.prompt}) for one in stored)
+    about = {"revised_prompt": asked.prompt, "width": picture.width, "height": picture.height,
+             "size": response["size"], "seed": _seed(asked, call.request)}  # fmt: skip
+    assets = tuple(Asset(stored=one, about=about) for one in stored)
     return Succeeded(assets, response, units=len(assets))
 
 

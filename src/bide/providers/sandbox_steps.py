@@ -65,11 +65,12 @@ def steps_of(call: Call) -> Steps:
     return read_steps("\n".join(texts), float(call.options.get("delay_s", 0.0)))
 
 
-def _texts(request: Mapping[str, Any]) -> list[str]:
-    found = []
-    for value in request.values():
-        found += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-    return found
+def _texts(value: Any) -> list[str]:
+    """Every text in a value, however deep."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [text for one in inner for text in _texts(one)]
 
 
 def text(request: Mapping[str, Any], name: str) -> str:

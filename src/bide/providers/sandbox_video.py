@@ -1,4 +1,5 @@
-"""The films of the sandbox: `video.generate`, `video.upsample`, `video.extend` and `video.edit`.
+"""The films of the sandbox: `video.generate`, `video.upsample`, `video.extend`, `video.edit`, `video.talk` (somebody
+in a picture or a film speaks) and `video.motion` (a picture moves as a film does).
 
 A film shows the landscape of its prompt, or the pictures it was given, each for its part of the time. What it is
 made of is kept with the item as numbers (and the given pictures as its files of the role `still`), so a follow-up
@@ -6,6 +7,7 @@ makes the film again: larger, longer, or changed.
 """
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,13 +20,21 @@ from bide.providers.media import scene, video
 from bide.providers.media.scene import View
 from bide.providers.sandbox_steps import NEXT, Steps, read, store, text
 
-CAPABILITIES = frozenset({"video.generate", "video.upsample", "video.extend", "video.edit"})
+CAPABILITIES = frozenset({
+    "video.generate", "video.upsample", "video.extend", "video.edit", "video.talk", "video.motion",
+})  # fmt: skip
+_FOLLOWING = frozenset({"video.upsample", "video.extend", "video.edit"})
 
-SECONDS, SECONDS_MAX = 8, 60
+SECONDS, SECONDS_MAX = 8, 600
+FRAMES_PER_S = 24
+"""Of films whose length is asked for in frames."""
 EXTEND_S = 7
 FILM_SECONDS_MAX = 150
 STILLS_MAX = 3
-_SHORT_SIDES = {"480p": 480, "540p": 540, "720p": 720, "768p": 768, "1080p": 1080, "4k": 2160, "gif": 720}
+_SHORT_SIDES = {
+    "360p": 360, "480p": 480, "540p": 540, "720p": 720, "768p": 768, "1080p": 1080, "2k": 1440, "4k": 2160,
+    "gif": 720,
+}  # fmt: skip
 _GIF = "gif"
 _SIZES = {"small": (1280, 720), "large": (1920, 1080)}
 _STILL_SIDE = 1280
@@ -49,14 +59,15 @@ async def make(call: Call, steps: Steps) -> Outcome:
         Asset(await store(call, data, steps), role="image" if about["gif"] else "video"),
         Asset(await store(call, poster, steps), role="thumbnail"),
     ]
-    if source is not None and call.capability != "video.extend":
+    if source is not None and call.capability not in ("video.extend", "video.talk"):
         stills = []  # the earlier item has them
     else:
         stills = [await paint(_still, one) for one in pictures]
     assets += [Asset(await store(call, one, steps), role=_STILL) for one in stills]
     seconds = sum(shot["seconds"] for shot in about["shots"])
     fields = {"seconds": seconds, "width": about["size"][0], "height": about["size"][1], "state": "succeeded",
-              "prompt": about["prompt"], "model": call.model}  # fmt: skip
+              "prompt": about["prompt"], "model": call.model, **_sides("thumbnail", poster),
+              **_counted(call.request, about, seconds)}  # fmt: skip
     same = source.id if source is not None and call.capability in ("video.upsample", "video.generate") else ""
     item = Item(tuple(assets), fields, {**about, NEXT: steps.next}, same_as=same)
     charged = about["shots"][-1]["seconds"] if call.capability == "video.extend" else seconds
@@ -70,9 +81,9 @@ def _planned(call: Call) -> dict[str, Any]:
     """What the film is made of, as small JSON: `prompt`, `size`, `gif` and `shots` (a seed or the number of a given
     picture, and seconds)."""
     request, source = call.request, _source(call)
-    if call.capability != "video.generate" and source is None:
+    if call.capability in _FOLLOWING and source is None and not _names_a_film(request):
         raise Refused("video_id is missing: there is nothing to work on")
-    prompt = text(request, "prompt")
+    prompt = _prompt(request)
     if source is None:
         size = _size(request)
         return {
@@ -86,6 +97,8 @@ def _planned(call: Call) -> dict[str, Any]:
             raise Refused(f"the film would be longer than {FILM_SECONDS_MAX} seconds")
         size = _of_shape(about["size"], str(request.get("resolution") or "")) or tuple(about["size"])
         return {"prompt": prompt or about["prompt"], "size": list(size), "gif": False, "shots": shots}
+    if call.capability == "video.talk":
+        return {"prompt": prompt or about["prompt"], "size": about["size"], "gif": False, "shots": about["shots"]}
     if call.capability == "video.edit":
         changed = [{"seed": _seed(call, _said(request), at), "seconds": shot["seconds"]}
                    for at, shot in enumerate(about["shots"])]  # fmt: skip
@@ -94,6 +107,20 @@ def _planned(call: Call) -> dict[str, Any]:
     larger = _of_shape(about["size"], wanted) or tuple(about["size"])
     return {"prompt": about["prompt"], "size": list(max(larger, tuple(about["size"]))), "gif": wanted == _GIF,
             "shots": about["shots"]}  # fmt: skip
+
+
+def _prompt(request: Mapping[str, Any]) -> str:
+    """What is asked for: `prompt`, `text`, or the texts among the parts of `content`."""
+    parts = request.get("content")
+    said = [one["text"] for one in parts if isinstance(one, Mapping) and isinstance(one.get("text"), str)] if (
+        isinstance(parts, list)
+    ) else []  # fmt: skip
+    return text(request, "prompt") or text(request, "text") or " ".join(said)
+
+
+def _names_a_film(request: Mapping[str, Any]) -> bool:
+    """Whether it says where a film is that was made elsewhere: another is shown in its place."""
+    return any(request.get(name) for name in ("video_url", "video_urls", "file_urls"))
 
 
 def _source(call: Call) -> Source | None:
@@ -123,7 +150,9 @@ def _seconds(request: Mapping[str, Any]) -> int:
     value = request.get("duration")
     if isinstance(value, str) and value.isdigit():
         value = int(value)
-    seconds = int(value) if isinstance(value, int | float) else SECONDS
+    if value is None and isinstance(request.get("frames"), int):
+        value = max(1, round(request["frames"] / FRAMES_PER_S))
+    seconds = int(value) if isinstance(value, int | float) and value != -1 else SECONDS
     if not 1 <= seconds <= SECONDS_MAX:
         raise Refused(f"duration must be 1 to {SECONDS_MAX} seconds")
     return seconds
@@ -132,7 +161,7 @@ def _seconds(request: Mapping[str, Any]) -> int:
 def _size(request: Mapping[str, Any]) -> Size:
     """Pixels: `size` as `WxH` or a name, turned by `orientation`, or else `resolution` in the `aspect_ratio`."""
     size = str(request.get("size") or "")
-    width, cross, height = size.partition("x")
+    width, cross, height = size.replace("*", "x").partition("x")
     if cross and width.isdigit() and height.isdigit():
         return _bounded(int(width), int(height))
     if size in _SIZES:
@@ -184,6 +213,22 @@ def _decoded(files: list[bytes], size: Sequence[int]) -> list[Image.Image]:
         image, _ = decoded(opened(data, what), what, (size[0], size[1]))
         pictures.append(image.convert("RGB"))
     return pictures
+
+
+def _counted(request: Mapping[str, Any], about: About, seconds: float) -> dict[str, Any]:
+    """The number that is said to make the same film again, and what the film counts as in tokens."""
+    seed, (width, height) = request.get("seed"), about["size"]
+    tokens = round(width * height * FRAMES_PER_S * seconds / 1024)
+    return {
+        "seed": seed if isinstance(seed, int) and seed >= 0 else int.from_bytes(
+            hashlib.blake2b(about["prompt"].encode("utf-8", "surrogatepass"), digest_size=4).digest()),
+        "usage": {"completion_tokens": tokens, "total_tokens": tokens},
+    }  # fmt: skip
+
+
+def _sides(name: str, picture: bytes) -> dict[str, int]:
+    width, height = Image.open(io.BytesIO(picture)).size
+    return {f"{name}_width": width, f"{name}_height": height}
 
 
 def _still(image: Image.Image) -> bytes:
