@@ -49,7 +49,8 @@ def test_a_generation_answers_with_the_pictures_and_what_belongs_to_them() -> No
     assert len(set(store.files(outcome))) == 3
     assert store.ends == ["closed"] * 3
     assert outcome.units == 3
-    assert [asset.about for asset in outcome.assets] == [{"revised_prompt": "a lighthouse at dusk"}] * 3
+    for asset in outcome.assets:
+        assert (asset.about["revised_prompt"], asset.about["size"]) == ("a lighthouse at dusk", "64x64")
     response = dict(outcome.response)
     assert isinstance(response.pop("created"), int)
     assert response == {

@@ -1,4 +1,5 @@
-"""The pictures of the sandbox: `image.generate` and `image.edit`."""
+"""The pictures of the sandbox: `image.generate`, `image.edit`, and `image.code`, of which it draws what is to be seen
+and not the code in it."""
 
 import asyncio
 import re
@@ -17,7 +18,7 @@ from bide.providers.drawing_files import WRITABLE, Refused
 from bide.providers.drawing_kept import generated, paint
 from bide.providers.sandbox_steps import NOTHING, Steps, read, store
 
-CAPABILITIES = frozenset({"image.generate", "image.edit"})
+CAPABILITIES = frozenset({"image.generate", "image.edit", "image.code"})
 
 AUTO_SIZE = (1024, 1024)
 PIXELS_MAX = 16_777_216

@@ -92,7 +92,8 @@ def _planned(call: Call) -> dict[str, Any]:
         }  # fmt: skip
     about = source.about
     if call.capability == "video.extend":
-        shots = [*about["shots"], {"seed": _seed(call, prompt, len(about["shots"])), "seconds": EXTEND_S}]
+        seconds = EXTEND_S if request.get("duration") is None else _seconds(request)
+        shots = [*about["shots"], {"seed": _seed(call, prompt, len(about["shots"])), "seconds": seconds}]
         if sum(shot["seconds"] for shot in shots) > FILM_SECONDS_MAX:
             raise Refused(f"the film would be longer than {FILM_SECONDS_MAX} seconds")
         size = _of_shape(about["size"], str(request.get("resolution") or "")) or tuple(about["size"])
