@@ -274,7 +274,7 @@ def test_a_song_has_notes_times_a_voice_and_a_film(on_both: Settings) -> None:
         assert 0 < max(timing["waveform_data"]) <= 1
         assert timing["is_streamed"] is False
         film = await shop.film((await shop.made("/suno/mp4", **of_it))["data"]["video_url"])
-        assert (film.width, film.height, film.seconds) == (720, 720, SECONDS)
+        assert (film.width, film.height, film.seconds, film.sound) == (720, 720, SECONDS, True)
         (file,) = (await shop.made("/suno/wav", **of_it))["data"]
         with wave.open(io.BytesIO(await shop.file(file["file_url"]))) as opened:
             assert (opened.getframerate(), opened.getnframes()) == (44_100, SECONDS * 44_100)
