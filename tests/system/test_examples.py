@@ -57,7 +57,8 @@ class Place:
         begins = self.markdown.index(f"\n`POST {operation.paths[0]}`")
         section = re.split(r"\n#{2,3} ", self.markdown[begins:])[0]
         found = re.findall(r"^([^\n]+):\n\n```\w*\n(.*?)\n```$", section, re.DOTALL | re.MULTILINE)
-        return {title: code for title, code in found if title.startswith(("Example", "With"))}
+        wanted = ("Example", "With", "The list in", "Forgetting")
+        return {title: code for title, code in found if title.startswith(wanted)}
 
     def ids(self, operation: Operation) -> dict[str, str]:
         """An id for every thing that the example speaks of, made as the other examples say."""
@@ -70,8 +71,10 @@ class Place:
 
     def _made(self, operation: Operation, name: str) -> str:
         wanted = operation.fields[name]
-        makers = [one for one in self.catalog.services[operation.service].operations.values()
-                  if one.entry.makes == wanted.kind and (not wanted.of or one.path in wanted.of) and one is not operation]  # fmt: skip
+        makers = [
+            one for one in self.catalog.services[operation.service].operations.values()
+            if one.entry.makes == wanted.kind and (not wanted.of or one.path in wanted.of) and one is not operation
+        ]  # fmt: skip
         maker = min(makers, key=lambda one: len(one.items))
         if maker.key in self.made:
             return self.made[maker.key]
@@ -100,7 +103,7 @@ def sound(seconds: int) -> bytes:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("examples")
     services = everything(tmp_path_factory.mktemp("services"))
-    files = {"boat": picture(640, 360), "humming": sound(4)}
+    files = {"boat": picture(640, 360), "humming": sound(12)}
     with pictures(**files) as address, running("serve", directory, catalog_dir=services) as process:
         with urllib.request.urlopen(f"{process.url}/llms.txt") as answer:
             markdown = answer.read().decode()
@@ -152,6 +155,16 @@ def test_every_example_in_curl_is_answered_as_the_page_says(place: Place) -> Non
         assert ("task_id" in answer and len(answer) == 3) or operation.entry.inline, answer
 
     each(place, one)
+
+
+def test_a_list_of_what_was_made_is_answered_and_one_of_it_forgotten(place: Place) -> None:
+    if shutil.which("curl") is None or shutil.which("sh") is None:
+        pytest.skip("needs curl and a POSIX shell")
+    for operation in (one for one in operations(place) if one.listed.entries):
+        examples = place.examples(operation)
+        found = json.loads(run(["sh", "-c", examples["The list in curl"]]))
+        assert set(found) == {"count", "items"}
+        assert json.loads(run(["sh", "-c", examples["Forgetting in curl"]])) == {"success": False}
 
 
 def test_the_examples_with_the_openai_client_work_as_they_stand(place: Place) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from bide.api import field_words, pages_examples, pages_general, schemas
+from bide.api import field_words, listed, pages_examples, pages_general, schemas
 from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes
 from bide.catalog.load import Catalog, Operation, Service
 from bide.settings import Settings
@@ -50,7 +50,31 @@ def _operation(operation: Operation, settings: Settings) -> list[Block]:
     ]
     if rules := field_words.rules_of(operation):
         made += [Paragraph("Depending on the request:"), Bullets(tuple(rules))]
-    return made + _examples(operation, settings)
+    if operation.entry.lines:
+        made.append(Paragraph(
+            "With the header `accept: application/x-ndjson` a call that waits is answered line by line: how far it"
+            " is, and the result as the last line. A `callback_url` then has every line as well."
+        ))  # fmt: skip
+    return made + _examples(operation, settings) + (_listed(operation) if operation.listed.entries else [])
+
+
+def _listed(operation: Operation) -> list[Block]:
+    """The list of what it made, and forgetting one of them."""
+    path, name = operation.paths[:1], listed.id_name(operation)
+    gone = f"{name}={pages_examples.ITEM}"
+    shown = {key: pages_examples.SAID for key in operation.listed.entries} | {name: pages_examples.ITEM}
+    return [
+        Routes("GET", path),
+        Paragraph(
+            f"Lists yours, the newest first. In the query, all optional: `limit` (1 to {listed.LIMIT_MAX}, by default"
+            f" {listed.LIMIT}), `offset` and `user_id`. Free."
+        ),
+        Code("The list in curl", "sh", pages_examples.curl_query("GET", path[0], "limit=10")),
+        Code("The list", "json", pages_examples.shown({"count": 1, "items": [shown]})),
+        Routes("DELETE", path),
+        Paragraph(f"Forgets the one whose `{name}` is in the query; `success` says whether there was one. Free."),
+        Code("Forgetting in curl", "sh", pages_examples.curl_query("DELETE", path[0], gone)),
+    ]
 
 
 def _examples(operation: Operation, settings: Settings) -> list[Block]:

@@ -94,6 +94,12 @@ def curl(path: str, asked: Mapping[str, Any]) -> str:
     )
 
 
+def curl_query(method: str, path: str, query: str) -> str:
+    """The same for a request without a body."""
+    verb = "" if method == "GET" else f" -X {method}"
+    return f'curl -s{verb} "{BASE}{path}?{query}" -H "Authorization: Bearer $BIDE_TOKEN"'
+
+
 def _quoted(text: str) -> str:
     """A word of a POSIX shell, in single quotes."""
     return "'" + text.replace("'", "'\\''") + "'"

@@ -27,7 +27,7 @@ def _block(block: Block) -> str:
             fence = "`" * max(3, 1 + max((len(one) for one in re.findall("`+", block.text)), default=0))
             return f"{_line(block.title)}:\n\n{fence}{block.language}\n{block.text.rstrip()}\n{fence}"
         case Routes():
-            first, *others = (_line(f"`{block.method} {path}`") for path in block.paths)
+            first, *others = (f"`{_line(f'{block.method} {path}'.replace('`', ''))}`" for path in block.paths)
             return first + (f", also {', '.join(others)}" if others else "")
 
 

@@ -66,7 +66,8 @@ def _name(name: Name, fields: Mapping[str, Field]) -> Schema:
         case "task":
             return {"type": "string"}
         case "time":
-            return {"type": "number" if name.name.endswith("_s") else "string"}
+            kinds = {"s": "number", "unix": "integer"}
+            return {"type": kinds.get(name.name.rpartition("_")[2], "string")}
         case "request":
             kind = _TYPES.get(fields[name.name].type)
             return {"type": kind} if kind else {}
