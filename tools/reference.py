@@ -17,7 +17,7 @@ import msgspec
 from bide import settings
 from bide.api.admin import ROUTES as _ROUTES  # noqa: F401  (importing it registers every route)
 from bide.api.admin.access import BASE, HANDLERS
-from bide.catalog.fields import Bounds, Field
+from bide.api.field_words import default_of, rules_of, type_of
 from bide.catalog.load import Catalog, Operation, load
 from bide.cli import main as program
 from bide.errors import ERRORS, MethodNotAllowed
@@ -219,6 +219,8 @@ def operations_page(catalog: Catalog) -> str:
                 ("`GET /readyz`", "200 while it can do its work, else 503"),
                 ("`GET /metrics`", "counters for Prometheus"),
                 ("`GET /openapi.json`", "this page as an OpenAPI 3.1 document"),
+                ("`GET /docs`", "this page, with examples and answers, for a browser"),
+                ("`GET /llms.txt`", "the same as Markdown, for models"),
             ),
         )
     )
@@ -235,10 +237,10 @@ def _operation(operation: Operation) -> str:
         f"body: {' or '.join({'json': 'JSON', 'multipart': 'multipart/form-data'}[one] for one in entry.accepts)}",
     ]
     rows = (
-        (f"`{name}`{' *' if field.required else ''}", _type(field), _shown(_default(field)), field.description)
+        (f"`{name}`{' *' if field.required else ''}", type_of(field), _shown(default_of(field)), field.description)
         for name, field in operation.fields.items()
     )
-    rules = [f"- {line}" for rule in operation.rules if (line := _rule(rule))]
+    rules = [f"- {line}" for line in rules_of(operation)]
     return "\n\n".join(
         [
             f"### {entry.title}: `{operation.key}`",
@@ -270,53 +272,6 @@ def _tasks(paths: Iterable[str]) -> str:
         " with `items` and `count`, the number of all matches. A task that is not finished has `response: {}` and no"
         " `finished_at`, `duration`, `elapsed`."
     )
-
-
-def _type(field: Field) -> str:
-    if field.enum:
-        return ", ".join(f"`{value}`" for value in field.enum)
-    words = {
-        "url": "URL",
-        "file": "file (multipart)",
-        "files": "URL, list of URLs, or files",
-        "size": "`WxH` or `auto`",
-    }
-    return f"{words.get(field.type, field.type)} {_bounds(field)}".strip()
-
-
-def _default(field: Field) -> Any:
-    return field.default if field.default is not None else field.assumed
-
-
-def _bounds(bounds: Bounds) -> str:
-    words = (
-        ("min", "at least {}"), ("max", "at most {}"), ("length_max", "at most {:,} characters"),
-        ("count_max", "at most {} entries"), ("bytes_max", "at most {:,} bytes each"),
-        ("multiple_of", "sides multiples of {}"), ("side_min", "sides from {}"), ("side_max", "sides to {:,}"),
-        ("pixels_min", "at least {:,} pixels"), ("pixels_max", "at most {:,} pixels"),
-        ("ratio_max", "at most {:g}:1"),
-    )  # fmt: skip
-    said = [text.format(value) for name, text in words if (value := getattr(bounds, name, None)) is not None]
-    return f"({', '.join(said)})" if said else ""
-
-
-def _rule(rule: Any) -> str:
-    when = " and ".join(
-        f"`{name}` is {' or '.join(f'`{one}`' for one in globs)}" for name, globs in rule.when.items()
-    )
-    if rule.message:
-        return f"{when}: refused: {rule.message}"
-    changes = "; ".join(f"`{name}`: {_narrowed(bounds)}" for name, bounds in rule.set.items())
-    return f"{when}: {changes}"
-
-
-def _either(globs: Iterable[str]) -> str:
-    return " or ".join(f"`{one}`" for one in globs)
-
-
-def _narrowed(bounds: Bounds) -> str:
-    values = ", ".join(f"`{one}`" for one in bounds.enum or ())
-    return " ".join(part for part in (values, _bounds(bounds)) if part)
 
 
 def main() -> None:

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     public_url: Annotated[str, Meta(description="address callers reach this gateway at, for result URLs; empty: the Host header of the request")] = ""
     bootstrap_token: Annotated[str, Meta(description="token of the first credential; empty: made at random", extra={"secret": True})] = ""
     catalog_dir: Annotated[str, Meta(description="directory of further service files (`*.toml`); one that names a service of bide changes it: its prices, limits, operations")] = ""
+    inline_services: Annotated[tuple[str, ...], Meta(description="services whose calls wait for their result unless they ask otherwise, although the catalogue says that they answer at once")] = ()
     bootstrap_credits: Annotated[float, Meta(ge=0, le=1_000_000_000_000, description="credits of the application that the first start makes")] = 1_000_000.0
     platform_token: Annotated[str, Meta(description="a superuser's token for the management API, beginning with `platform-`; empty: none but those that were made", extra={"secret": True})] = ""
     metrics_token: Annotated[str, Meta(description="bearer token that `/metrics` asks for; empty: none", extra={"secret": True})] = ""
@@ -125,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+LISTS = frozenset({"callback_schedule", "inline_services"})
+"""What is separated by commas in the environment."""
 
 
 def is_secret(name: str) -> bool:
@@ -190,7 +193,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             except OSError as error:
                 raise SettingsError(f"{variable(name)}_FILE: {error.strerror}: {path}") from None
         if value is not None:
-            values[name] = [part.strip() for part in value.split(",")] if name == "callback_schedule" else value
+            values[name] = [part.strip() for part in value.split(",") if part.strip()] if name in LISTS else value
     unknown = sorted(
         key for key in environ
         if key.startswith("BIDE_") and key not in OTHER_VARIABLES

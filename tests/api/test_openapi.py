@@ -52,7 +52,8 @@ def test_every_field_is_described_in_every_body_that_takes_it() -> None:
     for operation in CATALOG.by_path.values():
         name = operation.key.replace("/", "_")
         described = DOCUMENT["components"]["schemas"][f"{name}_request"]["properties"]
-        assert set(described) == set(operation.fields)
+        aliases = {alias for field in operation.fields.values() for alias in field.aliases}
+        assert set(described) == {*operation.fields, *aliases}
         assert all("description" in one or one == {"type": "null"} for one in described.values())
     form = DOCUMENT["components"]["schemas"]["openai_images_edits_form"]["properties"]
     assert set(form) == {*EDIT.fields, "image[]"}

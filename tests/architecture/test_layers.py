@@ -40,8 +40,9 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 VERBS = {"submit", "work", "settle", "callback", "poll", "sweep"}
-HELPERS = {"inputs", "results", "leased", "removal"}
-"""What verbs share: pictures in, pictures out, writes under a lease, what goes with a task. They know no verb."""
+HELPERS = {"inputs", "references", "results", "running", "leased", "removal"}
+"""What verbs share: pictures in, earlier results, files out, a task in hand, writes under a lease, what goes with a
+task. They know no verb."""
 JOINS = {"waiting": {"submit", "work"}, "cancel": {"settle"}, "erase": {"cancel"}}
 """A caller that stays: the one place where submit is followed by work in the same process. And an ending that
 somebody asked for, and what must end before a person is forgotten. For the edges alone."""
@@ -59,6 +60,7 @@ TABLES = {
     "queue": {"tasks.store", "tasks.inspect", "tasks.purge", "credits.audit"},
     "endings": {"tasks.store", "tasks.purge", "tasks.inspect", "credits.audit"},
     "files": {"tasks.store", "tasks.purge", "tasks.inspect"}, "idempotency": {"tasks.store", "tasks.purge"},
+    "items": {"tasks.items"},
     "attempts": {"tasks.attempts"}, "deliveries": {"callbacks.store"}, "delivery_attempts": {"callbacks.store"},
     "ledger": {"credits.ledger", "credits.granting", "credits.audit"},
     "balances": {"credits.ledger", "credits.audit"}, "spending": {"credits.ledger", "credits.audit"},

@@ -121,6 +121,7 @@ def test_every_path_of_the_openai_service_is_there() -> None:
     assert paths == {
         "/openai/images/generations", "/v1/openai/images/generations", "/v1/images/generations",
         "/openai/images/edits", "/v1/openai/images/edits", "/v1/images/edits",
+        "/openai/chat/completions", "/v1/openai/chat/completions", "/v1/chat/completions",
     }  # fmt: skip
     assert catalog.by_path["/v1/images/edits"] is catalog.operation("openai", "images/edits")
     assert catalog.tasks_paths["/openai/tasks"] is catalog.tasks_paths["/v1/openai/tasks"]
@@ -302,8 +303,8 @@ def test_a_later_file_changes_a_service_by_what_it_names_and_leaves_the_rest(tmp
     ''')
     before, after = load().services["openai"], load([tmp_path]).services["openai"]
     request = {"prompt": "x", "model": "gpt-image-2", "n": 2}
-    for operation in after.operations.values():
-        assert operation.price(request).total == 14_000_000
+    for path, operation in after.operations.items():
+        assert operation.price(request).total == (200_000 if path == "chat/completions" else 14_000_000)
         assert operation.limits == Limits(submits_per_s=2, concurrent=3)
     assert after.polls_per_s == 5
     assert (after.title, after.free_amount, set(after.operations)) == (

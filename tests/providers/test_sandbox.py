@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from bide.errors import ERRORS
-from bide.providers import sandbox
+from bide.providers import sandbox, sandbox_images, sandbox_steps
 from bide.providers.base import Failed, FileTooLarge, Input, Outcome, Pending, Provider, Succeeded, Unknown
-from bide.providers.sandbox import poll, read_steps, submit
+from bide.providers.sandbox import poll, submit
+from bide.providers.sandbox_steps import read_steps
 
 from .sandbox_calls import Store, Watcher, call, given, picture, run
 
@@ -32,7 +33,7 @@ def refused(*args: Any, **more: Any) -> str:
 
 def test_the_module_is_a_provider() -> None:
     provider: Provider = sandbox
-    assert sorted(provider.CAPABILITIES) == ["image.edit", "image.generate"]
+    assert {"image.edit", "image.generate", "video.generate", "video.upsample"} <= provider.CAPABILITIES
     assert provider.TAKES_OUR_ID
     assert sandbox.POLLS_WITH_INPUTS
 
@@ -48,7 +49,8 @@ def test_a_generation_answers_with_the_pictures_and_what_belongs_to_them() -> No
     assert len(set(store.files(outcome))) == 3
     assert store.ends == ["closed"] * 3
     assert outcome.units == 3
-    assert [asset.about for asset in outcome.assets] == [{"revised_prompt": "a lighthouse at dusk"}] * 3
+    for asset in outcome.assets:
+        assert (asset.about["revised_prompt"], asset.about["size"]) == ("a lighthouse at dusk", "64x64")
     response = dict(outcome.response)
     assert isinstance(response.pop("created"), int)
     assert response == {
@@ -156,7 +158,7 @@ def test_an_edit_that_takes_time_is_drawn_from_its_input_when_polled() -> None:
 
 def test_more_edits_at_once_than_have_a_slot_all_come() -> None:
     async def work() -> None:
-        edits = [submit(call(inputs=(given("image", picture()),))) for _ in range(3 * sandbox.EDITS_AT_ONCE)]
+        edits = [submit(call(inputs=(given("image", picture()),))) for _ in range(3 * sandbox_images.EDITS_AT_ONCE)]
         assert all(isinstance(outcome, Succeeded) for outcome in await asyncio.gather(*edits))
 
     for _ in range(2):  # the slots belong to an event loop, not to the process
@@ -209,7 +211,7 @@ def test_an_input_that_is_larger_than_it_may_be_is_not_read_to_its_end() -> None
             yield bytes(1024 * 1024)
 
     assert "larger" in refused(inputs=(Input("image", "a", "image/png", 9, endless),), delay_s=0.0)
-    assert read <= sandbox.INPUT_BYTES_MAX + 1024 * 1024
+    assert read <= sandbox_steps.INPUT_BYTES_MAX + 1024 * 1024
 
 
 def test_a_file_the_storage_refuses_is_given_up() -> None:

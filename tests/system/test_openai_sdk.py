@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -152,3 +153,53 @@ def test_a_wrong_token_is_an_authentication_error(client: openai.OpenAI) -> None
 def test_a_file_that_is_no_picture_is_a_bad_request(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         client.images.edit(model="gpt-image-1", image=b"no picture at all", prompt="a boat")
+
+
+def shown_picture(content: str | None) -> Image.Image:
+    """The picture that a chat's answer shows in Markdown."""
+    found = re.match(r"!\[image\]\((\S+)\)", content or "")
+    assert found is not None, content
+    return fetched(found[1])
+
+
+def test_a_chat_of_an_image_model_answers_a_picture(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="gpt-4o-image", messages=[{"role": "user", "content": "a boat"}]
+    )
+    openai.types.chat.ChatCompletion.model_validate(answer.model_dump())
+    assert answer.choices[0].finish_reason == "stop"
+    assert shown_picture(answer.choices[0].message.content).size == (1024, 1024)
+    assert answer.usage is not None
+    assert answer.usage.total_tokens > 0
+
+
+def test_a_chat_draws_from_the_pictures_in_it(client: openai.OpenAI) -> None:
+    data = base64.b64encode(picture(128, 64)).decode()
+    answer = client.chat.completions.create(model="nano-banana", messages=[{"role": "user", "content": [
+        {"type": "text", "text": "a red boat"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+    ]}])  # fmt: skip
+    width, height = shown_picture(answer.choices[0].message.content).size
+    assert width == 2 * height
+
+
+def test_a_chat_is_streamed_in_chunks(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="gpt-4o-image", messages=[{"role": "user", "content": "a boat"}], stream=True,
+        stream_options={"include_usage": True},
+    )  # fmt: skip
+    chunks = list(stream)
+    for chunk in chunks:
+        openai.types.chat.ChatCompletionChunk.model_validate(chunk.model_dump())
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert shown_picture(text).size == (1024, 1024)
+    assert [choice.finish_reason for chunk in chunks for choice in chunk.choices][-1] == "stop"
+    assert chunks[-1].usage is not None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_of_a_text_model_is_a_bad_request_with_a_sentence(client: openai.OpenAI, stream: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match="not known to make pictures") as raised:
+        client.chat.completions.create(model="gpt-5", messages=[{"role": "user", "content": "hello"}], stream=stream)
+    assert raised.value.code == "api_not_implemented"

@@ -13,8 +13,8 @@ from bide.errors import ERRORS, GatewayError
 from bide.settings import Settings
 
 DESCRIPTION = """\
-Pictures as durable tasks. A call either waits for its result or, with `callback_url` or `async`, has a `task_id` at
-once; the result is then polled for at the tasks path of the service, or POSTed to the callback.
+Pictures, films and sounds as durable tasks. A call either waits for its result or, with `callback_url` or `async`,
+has a `task_id` at once; the result is then polled for at the tasks path of the service, or POSTed to the callback.
 
 Every path also exists below `/v1`. Every answer has the header `x-trace-id`. An error is
 `{"error": {"code", "message"}, "trace_id"}`; the code is what programs should look at.
@@ -137,7 +137,7 @@ def _body(operation: Operation) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     entry = operation.entry
-    inline = ref(f"{'stored' if entry.inline_stored else 'inline'}_answer_{entry.shape}")
+    inline = ref(_answer_schema(operation))
     content: dict[str, Any] = {"application/json": {"schema": {"anyOf": [inline, ref("accepted"), ref("quote")]}}}
     if entry.stream_prefix:
         # No `schema`: some tools hold the whole body against it, others each event.
@@ -171,8 +171,12 @@ def _callback(operation: Operation) -> dict[str, Any]:
     }
 
 
+def _answer_schema(operation: Operation) -> str:
+    return f"{'stored' if operation.entry.inline_stored else 'inline'}_answer_{schemas.shape_name(operation)}"
+
+
 def _callback_schema(operation: Operation) -> str:
-    return f"callback_{operation.entry.callback}_{operation.entry.shape}"
+    return f"callback_{operation.entry.callback}_{schemas.shape_name(operation)}"
 
 
 # -- tasks
@@ -363,12 +367,11 @@ def _schemas(catalog: Catalog, settings: Settings) -> dict[str, Schema]:
 
 def _schemas_of(operation: Operation, settings: Settings) -> dict[str, Schema]:
     entry, name = operation.entry, _id(operation)
-    stored = entry.inline_stored
     nested = entry.callback == "nested" and settings.callback_shape == "nested"
     found = {
-        f"{'stored' if stored else 'inline'}_answer_{entry.shape}": schemas.inline_answer(entry.shape, stored=stored),
-        f"task_response_{entry.shape}": schemas.task_response(entry.shape),
-        _callback_schema(operation): {"anyOf": [schemas.callback_body(entry.shape, nested=nested), ref("failure")]},
+        _answer_schema(operation): schemas.inline_answer(operation),
+        f"task_response_{schemas.shape_name(operation)}": schemas.task_response(operation),
+        _callback_schema(operation): {"anyOf": [schemas.callback_body(operation, nested=nested), ref("failure")]},
     }
     if "json" in entry.accepts:
         found[f"{name}_request"] = request_schemas.body(operation, form=False)

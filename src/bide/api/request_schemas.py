@@ -21,6 +21,9 @@ def body(operation: Operation, *, form: bool) -> Schema:
     """What `Operation.check` takes. Sizes are bounded further than a schema can say; their description tells."""
     shown = {name: field for name, field in operation.fields.items() if form or not field.form_only}
     properties = {name: _field(field, form=form) for name, field in shown.items()}
+    for name, field in shown.items():
+        for alias in field.aliases:
+            properties[alias] = {**properties[name], "description": f"Another spelling of `{name}`."}
     schema: Schema = {"type": "object", "properties": properties}
     required = [name for name, field in shown.items() if field.required]
     if not form:
@@ -84,6 +87,10 @@ def _typed(field: Field, *, form: bool) -> Schema:
             return {"type": field.type, **_bounds(field)}
         case "url":
             return url
+        case "item":
+            return _item(field)
+        case "items":
+            return {"anyOf": [_item(field), {"type": "array", "items": _item(field), **_counts(field)}]}
         case "file":
             return dict(BINARY)
         case "strings":
@@ -94,6 +101,11 @@ def _typed(field: Field, *, form: bool) -> Schema:
         case "urls" | "files":
             item = {"anyOf": [BINARY, url]} if form and field.type == "files" else url
             return {"anyOf": [item, {"type": "array", "items": item, **_counts(field)}]}
+
+
+def _item(field: Field) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": field.length_max or catalog_fields.ITEM_LENGTH_MAX,
+            "pattern": catalog_fields.PLAIN_PATTERN}  # fmt: skip
 
 
 _KEYWORDS = {
@@ -126,8 +138,10 @@ def _conditions(operation: Operation) -> list[Schema]:
     """The rules as `if`/`then`, as far as a schema can say them. What is absent is taken at its default."""
     made: list[Schema] = []
     for rule in operation.rules:
-        if any(FILE in globs for globs in rule.when.values()):
-            continue  # a file or an address: not told apart by a schema
+        if rule.refuse or any(FILE in globs for globs in rule.when.values()):
+            continue  # arithmetic; a file or an address: beyond a schema
+        if any(operation.fields[name].aliases for name in (*rule.require, *rule.require_one, *rule.without)):
+            continue
         then: Schema = {}
         properties = {
             name: narrowed for name, bounds in rule.set.items()
@@ -142,7 +156,11 @@ def _conditions(operation: Operation) -> list[Schema]:
         if rule.message:
             then = {"not": {}}
         if then:
-            made.append({"if": _when(operation, rule.when), "then": then})
+            met = _when(operation, rule.when)
+            if rule.without:
+                sent: Schema = {"not": {"type": "null"}}
+                met["not"] = {"anyOf": [{"required": [one], "properties": {one: sent}} for one in rule.without]}
+            made.append({"if": met, "then": then})
     return made
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bide.accounts.store import GLOBAL, INDIVIDUAL
+from bide.api import template_schemas
+from bide.catalog.entries import TOP_STATE
 from bide.catalog.load import Operation
 from bide.errors import ERRORS, GatewayError
 
@@ -113,31 +115,50 @@ _RESULTS: Mapping[str, tuple[Schema, tuple[str, ...]]] = {"openai_images": (_IMA
 """Per shape of the catalogue: the properties of the answer, and those that are always there."""
 
 
-def result(shape: str) -> Schema:
+def shape_name(operation: Operation) -> str:
+    """What the schemas of an operation's answers are named by: those of one fixed shape share theirs."""
+    if operation.entry.shape in _RESULTS:
+        return operation.entry.shape
+    return operation.key.replace("/", "_").replace("-", "_")
+
+
+def _result(operation: Operation) -> tuple[Schema, tuple[str, ...]]:
+    """The properties of the answer, and those that are always there."""
+    if operation.entry.shape in _RESULTS:
+        return _RESULTS[operation.entry.shape]
+    made = template_schemas.table(operation.template, operation.fields)
+    return made["properties"], tuple(made["required"])
+
+
+def result(operation: Operation) -> Schema:
     """The answer by itself, as it stands below `data` of a nested callback."""
-    properties, required = _RESULTS[shape]
+    properties, required = _result(operation)
     return closed(properties, required)
 
 
-def inline_answer(shape: str, *, stored: bool) -> Schema:
+def inline_answer(operation: Operation) -> Schema:
     """What a caller gets who waited."""
-    properties, required = _RESULTS[shape]
+    return result(operation) if operation.entry.bare else _enveloped(operation, operation.entry.inline_stored)
+
+
+def _enveloped(operation: Operation, stored: bool) -> Schema:
+    properties, required = _result(operation)
     envelope: Schema = {"success": {"const": True}, "trace_id": {"type": "string"}}
     if stored:
         envelope["task_id"] = UUID
     return closed({**envelope, **properties}, (*envelope, *required))
 
 
-def task_response(shape: str) -> Schema:
+def task_response(operation: Operation) -> Schema:
     """The `response` of a task that succeeded."""
-    return inline_answer(shape, stored=True)
+    return _enveloped(operation, True)
 
 
-def callback_body(shape: str, *, nested: bool) -> Schema:
+def callback_body(operation: Operation, *, nested: bool) -> Schema:
     """The body POSTed for a task that succeeded."""
     if not nested:
-        return task_response(shape)
-    return closed({**ACCEPTED["properties"], "data": result(shape)})
+        return task_response(operation)
+    return closed({**ACCEPTED["properties"], "data": result(operation)})
 
 
 def stream_event(prefix: str) -> Schema:
@@ -169,7 +190,7 @@ def stream_event(prefix: str) -> Schema:
 
 def task(operations: list[Operation]) -> Schema:
     """The task document of a service."""
-    shapes = sorted({operation.entry.shape for operation in operations})
+    shapes = sorted({shape_name(operation) for operation in operations})
     properties: Schema = {
         "_id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
         "id": UUID,
@@ -194,7 +215,9 @@ def task(operations: list[Operation]) -> Schema:
             ],
         },
     }
-    late = ("started_at", "finished_at", "duration", "elapsed")
+    repeated = {key: _repeated(key) for one in operations for key in one.entry.top}
+    properties |= repeated
+    late = ("started_at", "finished_at", "duration", "elapsed", *repeated)
     schema = closed(properties, tuple(name for name in properties if name not in late))
     schema["dependentRequired"] = {
         "finished_at": ["duration", "elapsed"], "duration": ["finished_at"], "elapsed": ["finished_at"],
@@ -203,6 +226,15 @@ def task(operations: list[Operation]) -> Schema:
     schema["then"] = {"properties": {"response": {"minProperties": 1}}}
     schema["else"] = {"properties": {"response": {"maxProperties": 0}}}
     return schema
+
+
+def _repeated(key: str) -> Schema:
+    """A key of the answer that a finished task repeats."""
+    said = f"`{key}` of `response` once more, at the end."
+    if key == TOP_STATE:
+        state = {"id": UUID, "state": {"enum": ["succeeded", "failed"]}, "finished_at": SECONDS}
+        return closed(state, description="How it ended, at the end.")
+    return {"description": said}
 
 
 _TEXT_MAX = 256

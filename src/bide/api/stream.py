@@ -23,7 +23,7 @@ SILENT_S = 10.0
 _ABOUT = ("size", "quality", "background", "output_format")
 
 
-class _Stream:
+class Events:
     """The answer, opened with its first event."""
 
     def __init__(self, send: Send, trace_id: str) -> None:
@@ -57,7 +57,7 @@ async def stream(gateway: Gateway, wanted: Submission, accepted: Accepted, send:
     partials: asyncio.Queue[Partial] = asyncio.Queue(maxsize=1)  # the upstream waits for a caller who reads slowly
     spooled = wanted.idempotency_key is None
     watch = Watch(progress=partials.put, partial_images=wanted.values.get("partial_images") or 0, spooled=spooled)
-    out = _Stream(send, trace_id)
+    out = Events(send, trace_id)
     working = asyncio.create_task(ended(gateway, accepted, watch))
     response: dict[str, Any] = {}
     try:
@@ -84,7 +84,7 @@ async def stream(gateway: Gateway, wanted: Submission, accepted: Accepted, send:
 
 
 async def _until(
-    working: "asyncio.Task[dict[str, Any]]", partials: "asyncio.Queue[Partial]", out: _Stream
+    working: "asyncio.Task[dict[str, Any]]", partials: "asyncio.Queue[Partial]", out: Events
 ) -> AsyncIterator[Partial]:
     """Partial pictures as they come, until the work is over; a comment when nothing came for a while."""
     while True:
@@ -102,7 +102,7 @@ async def _until(
 
 
 async def _complete(
-    gateway: Gateway, wanted: Submission, response: dict[str, Any], out: _Stream, name: str
+    gateway: Gateway, wanted: Submission, response: dict[str, Any], out: Events, name: str
 ) -> None:
     response = await results.with_base64(gateway, response, keep_url=False)
     for item in response["data"]:
@@ -122,7 +122,7 @@ def _about(wanted: Submission, response: dict[str, Any]) -> dict[str, Any]:
     return {name: response.get(name) or wanted.values.get(name) or assumed[name] for name in _ABOUT}
 
 
-async def _fail(out: _Stream, send: Send, error: GatewayError, trace_id: str) -> int:
+async def _fail(out: Events, send: Send, error: GatewayError, trace_id: str) -> int:
     """The proper status if nothing was sent yet, else an `error` event."""
     if not out.is_open:
         await send_error(send, error, trace_id)

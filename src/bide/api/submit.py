@@ -97,8 +97,8 @@ async def _submission(
     callback_url = values.get("callback_url") or None
     if callback_url is not None:
         await _check_address(gateway, "callback_url", callback_url)
-    for url in inputs.urls(values):
-        await _check_address(gateway, "image", url)
+    for name, url in inputs.addresses(operation, values):
+        await _check_address(gateway, name, url)
     at_once = callback_url is not None or values.get("async", not operation.entry.inline)
     key = header(scope["headers"], b"idempotency-key").decode("latin-1").strip()
     if len(key) > KEY_MAX:

@@ -7,7 +7,8 @@ import msgspec
 from bide.credits.pricing import CREDITS_MAX
 
 Accepts = Literal["json", "multipart"]
-Shape = Literal["openai_images"]
+Shape = Literal["openai_images", "template"]
+TOP_STATE = "data"
 
 _Name = Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9_-]*$")]
 _Path = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_-]+(/[a-z0-9_-]+)*$")]
@@ -42,9 +43,20 @@ class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     title: str
     summary: str
     capability: str
-    """What a channel must be able to do: `image.generate`, `image.edit`, …"""
-    shape: Shape
+    """What a channel must be able to do: `image.generate`, `video.upsample`, …"""
+    enabled: bool = True
+    """`false`: known, but not offered until a file of the operator says `true`."""
+    shape: Shape = "template"
     """How the public answer is built (`bide.catalog.shape`)."""
+    answer: dict[str, Any] = {}
+    """The public answer of the shape `template` (`bide.catalog.template`)."""
+    bare: bool = False
+    """Whether a caller that waited gets the answer without `success`, `task_id` and `trace_id`."""
+    makes: Annotated[str, msgspec.Meta(pattern="^[a-z_]*$")] = ""
+    """The kind of the things it makes, by which a field of the type `item` can name them; empty: nothing can."""
+    top: tuple[str, ...] = ()
+    """Keys of the answer that a finished task repeats beside `response`, for clients that look there. `data` is
+    there `{"id", "state", "finished_at"}`."""
     inline: bool
     """Whether the caller waits unless it asks otherwise."""
     inline_stored: bool

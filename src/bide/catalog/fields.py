@@ -25,10 +25,14 @@ PLAIN_PATTERN = r"^[^\u0000-\u001f\u007f]*$"
 _URL = re.compile(URL_PATTERN)
 _PLAIN = re.compile(PLAIN_PATTERN)
 
+ITEM_LENGTH_MAX = 256
+
 Type = Literal[
-    "string", "integer", "number", "boolean", "size", "url", "urls", "strings", "object", "array", "file", "files"
-]
-LISTS = frozenset({"urls", "strings", "array", "files"})
+    "string", "integer", "number", "boolean", "size", "url", "urls", "strings", "object", "array", "file", "files",
+    "item", "items",
+]  # fmt: skip
+LISTS = frozenset({"urls", "strings", "array", "files", "items"})
+ITEMS = frozenset({"item", "items"})
 
 Check = Callable[[Any], Any]
 Test = Callable[[Any], bool]
@@ -69,11 +73,18 @@ BOUNDS: Mapping[str, frozenset[str]] = {
     "array": _COUNT,
     "file": frozenset({"bytes_max"}),
     "files": _COUNT | {"bytes_max", "length_max"},
+    "item": frozenset({"length_max"}),
+    "items": _COUNT | {"length_max"},
 }
 
 
 class Field(Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One field. Lists (`urls`, `files`) also take a single value; `null` in an optional field means left out."""
+    """One field. Lists (`urls`, `files`, `items`) also take a single value; `null` in an optional field means left
+    out.
+
+    An `item` is the id of something the caller's user had made before: of the kind `kind`, and by the operations `of`
+    of the same service, any of them if it names none.
+    """
 
     type: Type
     description: str
@@ -89,12 +100,28 @@ class Field(Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """For the gateway itself; a provider does not see it."""
     form_only: bool = False
     """Only as a part of a multipart body."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings of the field's name; the name itself wins."""
+    fetch: Literal["picture", "upstream"] | None = None
+    """Whose addresses these are: of pictures that are fetched for the provider (so are those of `file` and `files`),
+    or for an upstream to fetch. Either way they must be addresses that callers may name."""
+    kind: str | None = None
+    of: tuple[str, ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its values are brought to the provider as files."""
+        return self.type in ("file", "files") or self.fetch == "picture"
 
 
 def unfit_bounds(bounds: Bounds, type_: Type) -> list[str]:
     """The bounds that are set but mean nothing for a type."""
     named = [name for name in Bounds.__struct_fields__ if getattr(bounds, name) is not None]
-    return [name for name in named if name not in BOUNDS[type_]]
+    unfit = [name for name in named if name not in BOUNDS[type_]]
+    if isinstance(bounds, Field):
+        unfit += ["fetch"] if bounds.fetch and type_ not in ("url", "urls") else []
+        unfit += ["kind"] if (bounds.kind or bounds.of) and type_ not in ITEMS else []
+    return unfit
 
 
 def narrowed(field: Field, bounds: Bounds) -> Field:
@@ -140,6 +167,8 @@ def compile_test(type_: Type, bounds: Bounds) -> Test:
         tests += sizes.tests(bounds)
     elif type_ == "url":
         tests.append(_url_test(bounds))
+    elif type_ == "item":
+        tests.append(_id_test(bounds))
     elif type_ in LISTS:
         tests += _list_tests(type_, bounds)
     elif type_ == "file" and bounds.bytes_max is not None:
@@ -184,6 +213,11 @@ def _url_test(bounds: Bounds) -> Test:
     return lambda url: len(url) <= most and match(url) is not None
 
 
+def _id_test(bounds: Bounds) -> Test:
+    most, plain = bounds.length_max or ITEM_LENGTH_MAX, _PLAIN.fullmatch
+    return lambda text: 0 < len(text) <= most and plain(text) is not None
+
+
 def _file_test(bytes_max: int) -> Test:
     return lambda file: bool(file["size"] <= bytes_max)
 
@@ -203,6 +237,8 @@ def item_test(type_: Type, bounds: Bounds) -> Test | None:
     if type_ == "strings":
         text = _all(_text_tests(bounds))
         return lambda item: type(item) is str and text(item)
+    if type_ == "items":
+        return _id_test(bounds)
     url, most = _url_test(bounds), bounds.bytes_max or 2**62
     return lambda item: url(item) if type(item) is str else type(item) is dict and item["size"] <= most
 
@@ -225,7 +261,7 @@ def _size(value: Any) -> Any:
 
 
 def _url_list(value: Any) -> Any:
-    """One URL or a list of them. A dict in JSON is not a file."""
+    """One URL, or id, or a list of them. A dict in JSON is not a file."""
     if value.__class__ is str:
         return [value]
     if value.__class__ is list and all(item.__class__ is str for item in value):
@@ -262,12 +298,14 @@ def _form_texts(value: Any) -> Any:
 _FROM_JSON: Mapping[str, Check] = {
     "string": _exactly(str), "integer": _exactly(int), "number": _number, "boolean": _exactly(bool),
     "size": _size, "url": _exactly(str), "urls": _url_list, "strings": _exactly(list), "object": _exactly(dict),
-    "array": _exactly(list), "file": lambda value: _WRONG, "files": _url_list,
+    "array": _exactly(list), "file": lambda value: _WRONG, "files": _url_list, "item": _exactly(str),
+    "items": _url_list,
 }  # fmt: skip
 _FROM_FORM: Mapping[str, Check] = {
     "string": _exactly(str), "integer": _form_text(_form_integer), "number": _form_text(_form_number),
     "boolean": _form_text(_form_boolean), "size": _size, "url": _exactly(str), "urls": _form_texts,
-    "strings": _form_texts, "file": _exactly(dict), "files": _form_list,
+    "strings": _form_texts, "file": _exactly(dict), "files": _form_list, "item": _exactly(str),
+    "items": _form_texts,
 }  # fmt: skip
 FORM_TYPES = frozenset(_FROM_FORM)
 
@@ -325,7 +363,7 @@ def _allowed(field: Field) -> str:
             return "true or false"
         case "size":
             return sizes.allowed(field)
-        case "url" | "file":
+        case "url" | "file" | "item":
             return _item_allowed(field)
         case "object":
             return "an object"
@@ -367,9 +405,16 @@ def _item_allowed(field: Field) -> str:
     match field.type:
         case "url" | "urls":
             return url
+        case "item" | "items":
+            return f"the id of {_of_kind(field)}"
         case "file":
             return file
         case "files":
             return f"{url} (in a multipart/form-data body also {file})"
         case _:
             return f"a text{_between(field.length_min, field.length_max, 'characters')}"
+
+
+def _of_kind(field: Field) -> str:
+    kind = field.kind or "result"
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} made before"

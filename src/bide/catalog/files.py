@@ -48,3 +48,31 @@ def convert(file: str, place: str, value: Any, kind: type[_T]) -> _T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise CatalogError(f"{file}: {place + ': ' if place else ''}{error}") from None
+
+
+def tables_of(directories: Iterable[Path]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every service as read, by name, with the file that had the last word on it."""
+    tables: dict[str, tuple[str, dict[str, Any]]] = {}
+    for file, text in service_files(directories):
+        table = toml(file, text)
+        name = str(table.get("name", file))
+        tables[name] = (file, _changed(tables[name][1], table) if name in tables else table)
+    return tables
+
+
+def _changed(service: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """A service with what a later file says of it: entries of tables one by one, anything else as a whole."""
+    changed = dict(service)
+    for key, value in table.items():
+        both = isinstance(value, dict) and isinstance(service.get(key), dict)
+        changed[key] = {**service[key], **value} if both else value
+        if both and key == "operations":
+            changed[key] |= {path: {**service[key][path], **one} for path, one in value.items()
+                             if path in service[key] and isinstance(one, dict) and "type" not in one}  # fmt: skip
+    return changed
+
+
+def waiting(service: dict[str, Any]) -> dict[str, Any]:
+    """A service whose callers wait unless they ask otherwise."""
+    operations = {path: {**one, "inline": True} for path, one in service.get("operations", {}).items()}
+    return {**service, "operations": operations}

@@ -4,7 +4,8 @@ The files of the package (`catalog/services/*.toml`) come first, then those of t
 there already changes that service: a group of prices, a class of limits, an operation or a field of it replaces the
 one of the same name, anything else the whole. A file is checked as strictly as a program: an unknown key, a bound
 that does not fit its type, a rule about a field that does not exist or a path that is taken means no start, in a
-sentence that names the file and the place.
+sentence that names the file and the place. A table of an operation without a `type` changes keys of the one there:
+`[operations."extend"]` with `enabled = true` switches on what the package knows and does not offer.
 
     name, title, summary        the service; `name` is its URL prefix
     [type_groups]               name of a task filter → the task types it stands for
@@ -28,10 +29,12 @@ from types import MappingProxyType
 from typing import Any
 
 from bide.catalog.entries import Accepts, Answer, OperationEntry, ServiceEntry
-from bide.catalog.fields import FORM_TYPES, Bounds, Field, compile_check, unfit_bounds
-from bide.catalog.files import CatalogError, convert, of_package, service_files, toml
+from bide.catalog.fields import FORM_TYPES, ITEMS, Bounds, Field, compile_check, unfit_bounds
+from bide.catalog.files import CatalogError, convert, of_package, tables_of, toml, waiting
 from bide.catalog.prices import PriceError, PriceRule, Pricing, compile_prices, nothing, shown_rule
 from bide.catalog.rules import Rule, Values, compile_body, condition, names
+from bide.catalog.template import Table, TemplateError, parse
+from bide.credits.jsonlogic import LogicError
 from bide.credits.pricing import Price, micro
 from bide.errors import BadRequest
 from bide.settings import Settings
@@ -72,6 +75,13 @@ class Operation:
     prices_shown: tuple[dict[str, Any], ...]
     """The price rules that are not hidden, in their order, as JSON data."""
     limits: Limits
+    template: Table
+    pictures: tuple[str, ...]
+    """Fields whose values are pictures for the provider: files, or addresses to fetch."""
+    addresses: tuple[str, ...]
+    """Fields that may hold addresses of callers: those to fetch here, and those an upstream fetches."""
+    items: tuple[str, ...]
+    """Fields that name what was made before."""
 
     @property
     def key(self) -> str:
@@ -89,6 +99,10 @@ class Operation:
     @property
     def limit_class(self) -> str:
         return self.entry.limits
+
+    def model(self, values: Mapping[str, Any]) -> str:
+        """The model a request asks for; empty where the operation has none."""
+        return str(values.get("model") or "")
 
     def price(self, values: Mapping[str, Any]) -> Price:
         """What a request costs, from its checked values. Never raises."""
@@ -150,14 +164,23 @@ class Catalog:
         return self.services[service].operations[path]
 
 
-def load(directories: Iterable[Path] = ()) -> Catalog:
-    """The catalogue of the package and of `directories`. Raises `CatalogError`."""
+def load(directories: Iterable[Path] = (), inline: Iterable[str] = ()) -> Catalog:
+    """The catalogue of the package and of `directories`. Raises `CatalogError`.
+
+    `inline`: services of which every call waits unless it asks otherwise, whatever the files say.
+    """
     common = _fields("common.toml", "", toml("common.toml", of_package("common.toml")).get("fields", {}))
     services: dict[str, Service] = {}
     by_path: dict[str, Operation] = {}
     tasks_paths: dict[str, Service] = {}
     api_ids: dict[str, str] = {}
-    for file, table in _tables(directories).values():
+    tables = tables_of(directories)
+    waits: frozenset[Any] = frozenset(inline)
+    if unknown := sorted(waits - set(tables)):
+        raise CatalogError(f"inline_services: there is no service {unknown[0]!r}")
+    for file, table in tables.values():
+        if table.get("name") in waits:
+            table = waiting(table)
         service = _service(file, table, common)
         services[service.name] = service
         tasks_paths |= dict.fromkeys(service.tasks_paths, service)
@@ -176,26 +199,7 @@ def load(directories: Iterable[Path] = ()) -> Catalog:
 
 def of_settings(settings: Settings) -> Catalog:
     """The catalogue of a gateway: the package's, with the operator's own."""
-    return load([Path(settings.catalog_dir)] if settings.catalog_dir else [])
-
-
-def _tables(directories: Iterable[Path]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Every service as read, by name, with the file that had the last word on it."""
-    tables: dict[str, tuple[str, dict[str, Any]]] = {}
-    for file, text in service_files(directories):
-        table = toml(file, text)
-        name = str(table.get("name", file))
-        tables[name] = (file, _changed(tables[name][1], table) if name in tables else table)
-    return tables
-
-
-def _changed(service: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
-    """A service with what a later file says of it: entries of tables one by one, anything else as a whole."""
-    changed = dict(service)
-    for key, value in table.items():
-        both = isinstance(value, dict) and isinstance(service.get(key), dict)
-        changed[key] = {**service[key], **value} if both else value
-    return changed
+    return load([Path(settings.catalog_dir)] if settings.catalog_dir else [], settings.inline_services)
 
 
 def without_brackets(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,6 +237,9 @@ def _service(file: str, table: dict[str, Any], common: Mapping[str, Field]) -> S
     operations = {path: _operation(file, entry, path, table, groups) for path, table in entry.operations.items()}
     _all_used(file, "prices", prices, {operation.entry.prices for operation in operations.values()})
     _all_used(file, "limits", entry.limits, {"default", *(one.limit_class for one in operations.values())})
+    operations = {path: operation for path, operation in operations.items() if operation.entry.enabled}
+    if not operations:
+        raise CatalogError(f"{file}: none of its operations is enabled")
     known = {operation.type for operation in operations.values()}
     for group, types in entry.type_groups.items():
         if unknown := sorted(set(types) - known):
@@ -285,6 +292,15 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
         for name, field in fields.items():
             if field.type not in FORM_TYPES:
                 raise CatalogError(f"{file}: {place}: field {name!r}: a form cannot hold the type {field.type}")
+    _check_names(file, place, fields)
+    if entry.answer and entry.shape != "template":
+        raise CatalogError(f"{file}: {place}: `answer` means nothing for the shape {entry.shape}")
+    try:
+        template = parse(entry.answer, tuple(fields))
+    except TemplateError as error:
+        raise CatalogError(f"{file}: {place}: {error}") from None
+    if unknown_keys := sorted(set(entry.top) - {*entry.answer, "success", "error"}):
+        raise CatalogError(f"{file}: {place}: top: the answer has no key {unknown_keys[0]!r}")
     for answer in service.answers:
         if unknown := sorted({*answer.when, *answer.items.values()} - set(fields)):
             raise CatalogError(f"{file}: answers: {path} has no field {unknown[0]!r}")
@@ -296,8 +312,23 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
         answers=tuple((condition(answer.when), answer) for answer in service.answers),
         pricing=_pricing(file, place, service, entry, groups, fields),
         prices_shown=tuple(shown_rule(one) for one in groups.prices.get(entry.prices, ()) if not one.hidden),
-        limits=_limits(file, place, service, entry),
+        limits=_limits(file, place, service, entry), template=template,
+        pictures=tuple(name for name, field in fields.items() if field.is_picture),
+        addresses=tuple(name for name, field in fields.items() if field.is_picture or field.fetch),
+        items=tuple(name for name, field in fields.items() if field.type in ITEMS),
     )  # fmt: skip
+
+
+def _check_names(file: str, place: str, fields: Mapping[str, Field]) -> None:
+    """A spelling stands for one field, and what a field may name is something that operations make."""
+    taken = set(fields)
+    for name, field in fields.items():
+        for alias in field.aliases:
+            if alias in taken:
+                raise CatalogError(f"{file}: {place}: field {name!r}: the alias {alias!r} is taken")
+            taken.add(alias)
+        if field.type in ITEMS and not field.kind:
+            raise CatalogError(f"{file}: {place}: field {name!r}: it has no `kind`")
 
 
 def _pricing(
@@ -349,10 +380,18 @@ def _check_value(file: str, where: str, name: str, field: Field, value: Any) -> 
 
 
 def _check_rule(file: str, place: str, rule: Rule, fields: Mapping[str, Field]) -> None:
-    if unknown := sorted(names(rule) - set(fields)):
+    try:
+        named = names(rule)
+    except LogicError as error:
+        raise CatalogError(f"{file}: {place}: a rule's `refuse`: {error}") from None
+    if unknown := sorted(named - set(fields)):
         raise CatalogError(f"{file}: {place}: a rule names the field {unknown[0]!r}, which is not there")
-    if not (rule.set or rule.require or rule.require_one or rule.message):
+    if not (rule.set or rule.require or rule.require_one or rule.message or rule.default or rule.force):
         raise CatalogError(f"{file}: {place}: a rule does nothing")
+    if rule.refuse and not rule.message:
+        raise CatalogError(f"{file}: {place}: a rule refuses without a `message`")
+    for name, value in (*rule.default.items(), *rule.force.items()):
+        _check_value(file, f"{place}: a rule", name, fields[name], value)
     for name, bounds in rule.set.items():
         if unfit := unfit_bounds(bounds, fields[name].type):
             raise CatalogError(

@@ -1,6 +1,7 @@
 """The public JSON of an outcome: answers, task responses, callback bodies. Pure functions on dicts.
 
-    answer          what the operation itself answers: `{"created": …, "data": […], …}` for `openai_images`
+    answer          what the operation itself answers: `{"created": …, "data": […], …}` for `openai_images`, the
+                    filled-in template of the catalogue for `template`
     inline answer   what a waiting caller gets: success, trace_id (and task_id if the call left a task), the answer
     task response   what a task keeps and shows: success, task_id, trace_id, the answer
     failure         success false, task_id, trace_id, error; a task response and a callback body alike
@@ -10,7 +11,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bide.catalog.entries import TOP_STATE
 from bide.catalog.load import Operation
+from bide.catalog.template import Made, fill
 
 Json = dict[str, Any]
 
@@ -55,6 +58,20 @@ def openai_images(
     return body
 
 
+def from_template(
+    operation: Operation,
+    request: Mapping[str, Any],
+    response: Mapping[str, Any],
+    made: Sequence[Made],
+    *,
+    task: Mapping[str, str],
+    time: Mapping[str, Any],
+) -> Json:
+    """The operation's own answer as its `answer` table says. `task` and `time`: see `bide.catalog.template`."""
+    contexts = {"request": request, "said": response, "task": task, "time": time}
+    return fill(operation.template, contexts, made)
+
+
 _SHAPES: Mapping[str, Callable[..., Json]] = {"openai_images": openai_images}
 
 
@@ -74,9 +91,21 @@ def task_response(task_id: str, trace_id: str, answer: Mapping[str, Any]) -> Jso
 
 def inline_answer(operation: Operation, response: Mapping[str, Any]) -> Json:
     """The task response for the caller who waited; without `task_id` where the call leaves no task to look up."""
+    if operation.entry.bare:
+        return {name: value for name, value in response.items() if name not in _ENVELOPE}
     if operation.entry.inline_stored:
         return dict(response)
     return {name: value for name, value in response.items() if name != "task_id"}
+
+
+def repeated(operation: Operation, task_id: str, finished_s: float, response: Mapping[str, Any]) -> Json:
+    """What a finished task document says once more beside `response`, for clients that look there (`top`)."""
+    succeeded = bool(response.get("success"))
+    found: Json = {name: response[name] for name in operation.entry.top if name != TOP_STATE and name in response}
+    if TOP_STATE in operation.entry.top:
+        state = "succeeded" if succeeded else "failed"
+        found[TOP_STATE] = {"id": task_id, "state": state, "finished_at": finished_s}
+    return found
 
 
 def failure(task_id: str, trace_id: str, code: str, message: str) -> Json:

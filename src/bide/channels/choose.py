@@ -22,8 +22,11 @@ class Candidate:
 
 
 def accepts(capabilities: frozenset[str], models: tuple[str, ...], capability: str, model: str) -> bool:
-    """Whether a channel with these capabilities and patterns of models could answer at all."""
-    return capability in capabilities and (not models or any(fnmatchcase(model, glob) for glob in models))
+    """Whether a channel with these capabilities and patterns of models could answer at all. An empty `model`: the
+    operation has none, and no pattern is asked."""
+    if capability not in capabilities:
+        return False
+    return not models or not model or any(fnmatchcase(model, glob) for glob in models)
 
 
 def choose(

@@ -82,7 +82,8 @@ class Channels:
         """Raises `NotImplementedHere` when no channel could ever answer."""
         every = self._by_name.values()
         if not any(accepts(one.capabilities, one.settings.models, capability, model) for one in every):
-            raise NotImplementedHere(f"No channel of this gateway offers {capability} with the model {model!r}.")
+            with_model = f" with the model {model!r}" if model else ""
+            raise NotImplementedHere(f"No channel of this gateway offers {capability}{with_model}.")
 
     def _candidates(self, model: str) -> list[Candidate]:
         return [

@@ -17,7 +17,6 @@ from bide.storage.pictures import BadPicture, inspect_soon
 from bide.tasks.store import Task, Upload
 
 FETCH_S = 60.0
-PICTURE_FIELDS = ("image", "mask")
 
 
 def values(operation: Operation, task: Task) -> dict[str, Any]:
@@ -25,18 +24,27 @@ def values(operation: Operation, task: Task) -> dict[str, Any]:
     return dict(operation.check(msgspec.json.decode(task.request), form=task.uploads is not None))
 
 
-def urls(values: Mapping[str, Any]) -> list[str]:
-    """The picture URLs of a request."""
-    return [one for name in PICTURE_FIELDS for one in _listed(values.get(name)) if isinstance(one, str)]
+def urls(operation: Operation, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Field and URL of every picture of a request that is to be fetched."""
+    return _addresses(operation.pictures, values)
+
+
+def addresses(operation: Operation, values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Field and URL of everything a request names for somebody to fetch: us, or an upstream."""
+    return _addresses(operation.addresses, values)
+
+
+def _addresses(names: tuple[str, ...], values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, one) for name in names for one in _listed(values.get(name)) if isinstance(one, str)]
 
 
 async def prepare(
-    gateway: Gateway, task: Task, values: dict[str, Any]
+    gateway: Gateway, operation: Operation, task: Task, values: dict[str, Any]
 ) -> tuple[Input, ...] | Failed:
     """Every picture of the request, uploaded or fetched, in the caller's order."""
     found: list[Input] = []
     try:
-        failed = await _prepare(gateway, task, values, found)
+        failed = await _prepare(gateway, operation, task, values, found)
     except BaseException:
         release(gateway, tuple(found))
         raise
@@ -46,9 +54,11 @@ async def prepare(
     return tuple(found)
 
 
-async def _prepare(gateway: Gateway, task: Task, values: dict[str, Any], found: list[Input]) -> Failed | None:
-    uploads = {name: [one for one in task.uploads or () if one.field == name] for name in PICTURE_FIELDS}
-    for name in PICTURE_FIELDS:
+async def _prepare(
+    gateway: Gateway, operation: Operation, task: Task, values: dict[str, Any], found: list[Input]
+) -> Failed | None:
+    uploads = {name: [one for one in task.uploads or () if one.field == name] for name in operation.pictures}
+    for name in operation.pictures:
         for number, one in enumerate(_listed(values.get(name))):
             if isinstance(one, str):
                 got = await _fetched(gateway, name, number, one)

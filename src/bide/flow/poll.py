@@ -6,9 +6,11 @@ A finished document never changes, so its bytes are kept for a moment and answer
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
+from bide.catalog import shape
 from bide.flow import results
 from bide.gateway import Gateway
 from bide.tasks import search, store
@@ -153,7 +155,13 @@ async def _spliced(first: list[bytes], items: AsyncIterator[bytes], total: int) 
 def _document(gateway: Gateway, record: Record) -> bytes:
     service = gateway.catalog.services.get(record.service)
     operation = service.operations.get(record.operation) if service else None
-    return document(record, operation.entry.api_id if operation else "")  # empty: not in the catalogue any more
+    if operation is None:
+        return document(record, "")  # not in the catalogue any more
+    top: dict[str, Any] = {}
+    if operation.entry.top and record.finished_at is not None:
+        response = msgspec.json.decode(record.response or b"{}")
+        top = shape.repeated(operation, record.id, record.finished_at / 1000, response)
+    return document(record, operation.entry.api_id, top)
 
 
 async def filled(gateway: Gateway, wanted: Base64) -> results.Body:

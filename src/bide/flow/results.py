@@ -15,16 +15,19 @@ import pybase64
 
 from bide.catalog import shape
 from bide.catalog.load import Operation
+from bide.catalog.template import Made, times
 from bide.channels.load import Channel
 from bide.gateway import Gateway
 from bide.outbound.fetch import FetchError, fetch
-from bide.providers.base import Asset, Failed, FileTooLarge, NotMedia, Sink, Stored, Succeeded
+from bide.providers.base import Asset, Failed, FileTooLarge, Item, NotMedia, Sink, Stored, Succeeded
+from bide.tasks.items import ItemFile, ItemRow
 from bide.tasks.store import Task
 
 COPY_S = 120.0
 COPY_TRIES = 3
 FILES = "/files/"
 SPOOL = "spool/"
+TEMPLATE = "template"
 
 _MARK = secrets.token_hex(8)
 """No text of a caller can hold it: drawn anew by every process."""
@@ -74,21 +77,48 @@ class _Watched:
         return stored
 
 
-async def copy(gateway: Gateway, channel: Channel, done: Succeeded, files: Files) -> Succeeded | Failed:
+async def copy(
+    gateway: Gateway, operation: Operation, channel: Channel, done: Succeeded, files: Files
+) -> Succeeded | Failed:
     """Brings every asset into our storage."""
-    if not done.assets:
+    with_files = bool(done.assets or done.items)
+    if not with_files and (operation.entry.shape != TEMPLATE or not done.response):
         return Failed("api_error", "The upstream answered without a result.")
-    if all(asset.stored is not None for asset in done.assets):
+    if all(asset.stored is not None for asset in _assets(done)):
         return done
+    assets = await _all_stored(gateway, channel, done.assets, files)
+    if isinstance(assets, Failed):
+        return assets
+    items: list[Item] = []
+    for item in done.items:
+        its = await _all_stored(gateway, channel, item.assets, files)
+        if isinstance(its, Failed):
+            return its
+        items.append(replace(item, assets=its))
+    return replace(done, assets=assets, items=tuple(items))
+
+
+def _assets(done: Succeeded) -> list[Asset]:
+    return [*done.assets, *(asset for item in done.items for asset in item.assets)]
+
+
+def stored(done: Succeeded) -> tuple[Stored, ...]:
+    """All files of a result."""
+    return tuple(asset.stored for asset in _assets(done) if asset.stored is not None)
+
+
+async def _all_stored(
+    gateway: Gateway, channel: Channel, assets: Sequence[Asset], files: Files
+) -> tuple[Asset, ...] | Failed:
     copied: list[Asset] = []
-    for asset in done.assets:
+    for asset in assets:
         if asset.stored is None:
             stored = await _copy(gateway, channel, asset.url or "", files)
             if isinstance(stored, Failed):
                 return stored
             asset = replace(asset, stored=stored)
         copied.append(asset)
-    return replace(done, assets=tuple(copied))
+    return tuple(copied)
 
 
 async def _copy(gateway: Gateway, channel: Channel, url: str, files: Files) -> Stored | Failed:
@@ -105,24 +135,95 @@ async def _copy(gateway: Gateway, channel: Channel, url: str, files: Files) -> S
                 return Failed("api_error", "The upstream's result could not be fetched.", detail=str(error))
             await asyncio.sleep(2.0 / (left + 1))
         except (FileTooLarge, NotMedia):
-            return Failed("api_error", "The upstream's result is too large or not a picture.")
+            return Failed("api_error", "The upstream's result is too large or not a picture, film or sound.")
     raise AssertionError("unreachable")
 
 
 # -- the public response
 
 
+@dataclass(frozen=True, slots=True)
+class MadeItem:
+    """A produced item with its public id."""
+
+    id: str
+    item: Item
+
+
 def response(
-    operation: Operation, task: Task, values: Mapping[str, Any], done: Succeeded, files: Files, now_ms: int
-) -> dict[str, Any]:
+    operation: Operation, task: Task, values: Mapping[str, Any], done: Succeeded, made: Sequence[MadeItem],
+    files: Files, now_ms: int,
+) -> dict[str, Any]:  # fmt: skip
     """The response of a task, without the bytes of any file."""
+    if operation.entry.shape == TEMPLATE:
+        answer = shape.from_template(
+            operation, values, done.response, [_shown(one, number, task) for number, one in enumerate(made, 1)],
+            task={"id": task.id, "trace_id": task.trace_id}, time=times(task.created_at, now_ms),
+        )  # fmt: skip
+        return shape.task_response(task.id, task.trace_id, answer)
     items: list[dict[str, Any]] = []
     for asset in done.assets:
         assert asset.stored is not None
-        at = place(asset.stored) if files.spooled else f"{task.base_url}{FILES}{asset.stored.name}"
+        at = place(asset.stored) if files.spooled else _url(task, asset.stored)
         items.append({"b64_json" if files.spooled else "url": at, **asset.about})
     answer = shape.answer(operation, values, done.response, items, now_s=now_ms // 1000)
     return shape.task_response(task.id, task.trace_id, answer)
+
+
+def made(gateway: Gateway, operation: Operation, task: Task, done: Succeeded) -> list[MadeItem]:
+    """The items of a result; a file of no item is one by itself. Only where the answer speaks of items."""
+    if operation.entry.shape != TEMPLATE:
+        return []
+    items = done.items or tuple(Item((asset,), asset.about) for asset in done.assets)
+    now = gateway.clock.now_ms()
+    if operation.entry.ids == "task" and len(items) == 1:
+        return [MadeItem(task.id, items[0])]
+    return [MadeItem(one.same_as or _new_id(gateway, operation, now), one) for one in items]
+
+
+def _new_id(gateway: Gateway, operation: Operation, now_ms: int) -> str:
+    """An id that nothing else has; digits are those of the same number."""
+    made = gateway.clock.new_id(now_ms)
+    return str(int(made.replace("-", ""), 16)) if operation.entry.ids == "digits" else made
+
+
+def rows(operation: Operation, task: Task, channel: str, made: Sequence[MadeItem]) -> tuple[ItemRow, ...]:
+    """What later requests may name."""
+    if not operation.entry.makes:
+        return ()
+    return tuple(
+        ItemRow(
+            one.id, task.id, task.user_id, task.service, task.operation, operation.entry.makes, channel, position,
+            dict(one.item.about),
+            tuple(ItemFile(role_of(asset), file.name, file.content_type, file.size)
+                  for asset in one.item.assets if (file := asset.stored) is not None),
+        )
+        for position, one in enumerate(made) if not one.item.same_as
+    )  # fmt: skip
+
+
+def _shown(made: MadeItem, number: int, task: Task) -> Made:
+    """An item as the template of an answer sees it."""
+    return seen(made.item, task.base_url, id=made.id, number=number)
+
+
+def seen(item: Item, base_url: str, **more: Any) -> Made:
+    """An item as templates see it; one that is not finished has no id."""
+    assets: dict[str, list[str]] = {}
+    for asset in item.assets:
+        assert asset.stored is not None
+        assets.setdefault(role_of(asset), []).append(f"{base_url}{FILES}{asset.stored.name}")
+    first = {role: urls[0] for role, urls in assets.items()}
+    return Made({**item.fields, **more}, first, assets)
+
+
+def role_of(asset: Asset) -> str:
+    """The role of a file; of one that was given none: `image`, `video` or `audio`."""
+    return asset.role or (asset.stored.content_type.partition("/")[0] if asset.stored else "")
+
+
+def _url(task: Task, file: Stored) -> str:
+    return f"{task.base_url}{FILES}{file.name}"
 
 
 def wants_base64(values: Mapping[str, Any]) -> bool:

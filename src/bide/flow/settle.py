@@ -1,8 +1,8 @@
 """settle: the ending. One function, one transaction; whoever lost its lease writes nothing.
 
 Together, or not at all: the task leaves the queue, its ending is written, its last attempt is closed, its
-files are registered, what it cost is charged and the rest of the hold is released, its usage is recorded, and the
-callback it owes becomes due.
+files and what it made are registered, what it cost is charged and the rest of the hold is released, its usage is
+recorded, and the callback it owes becomes due.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,9 @@ from bide.errors import ERRORS, ApiFailure
 from bide.gateway import Gateway
 from bide.providers.base import Stored
 from bide.tasks import attempts, store
+from bide.tasks import items as items_
 from bide.tasks.attempts import Attempt
+from bide.tasks.items import ItemRow
 from bide.tasks.states import Event, State, after
 from bide.tasks.store import Terms, Work
 
@@ -40,6 +42,8 @@ class Ending:
     attempt: Attempt | None = None
     units: int = 0
     """What is charged for: pictures, seconds, songs that were made. A task that did not succeed has none."""
+    items: tuple[ItemRow, ...] = ()
+    """What later requests may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class _Rows:
     delivery: callbacks.NewDelivery | None
     units: int
     code: str
+    items: tuple[ItemRow, ...]
 
 
 def failure(work: Work, code: str, message: str, attempt: Attempt | None = None) -> Ending:
@@ -92,7 +97,7 @@ def _rows(gateway: Gateway, ending: Ending, state: State, now: int) -> _Rows:
         work=work, state=state, finished_at=now, inline_ms=int(gateway.settings.inline_grace_s * 1000),
         b64=int(ending.b64), response=msgspec.json.encode(ending.response), attempt=ending.attempt,
         files=ending.files, delivery=delivery, units=max(ending.units, 0) if state is State.SUCCEEDED else 0,
-        code=ending.code,
+        code=ending.code, items=ending.items,
     )  # fmt: skip
 
 
@@ -107,6 +112,7 @@ async def _settle(tx: Tx, items: list[_Rows]) -> list[bool]:
         (file.name, item.work.task.id, file.size, file.content_type, item.finished_at + terms.kept_ms)
         for item, terms in won for file in item.files
     ])  # fmt: skip
+    await items_.add(tx, [one for item, _ in won for one in item.items])
     await _pay(tx, won)
     await callbacks.add(tx, [item.delivery for item, _ in won if item.delivery is not None])
     return [

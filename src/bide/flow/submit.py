@@ -12,13 +12,14 @@ from bide.accounts import store as accounts
 from bide.accounts.limits import limit
 from bide.accounts.store import Caller
 from bide.catalog.load import Operation
+from bide.channels.load import Channel
 from bide.clock import time_of
 from bide.credits import ledger
 from bide.credits.ledger import Held, Hold
 from bide.credits.pricing import Price
 from bide.db import Tx
 from bide.errors import BadRequest, Disabled, GatewayError, TooManyRequests, UsedUp
-from bide.flow import inputs
+from bide.flow import inputs, references
 from bide.gateway import Gateway
 from bide.tasks import store
 from bide.tasks.store import Known, Lease, NewTask, Task, Terms, Upload, Work
@@ -69,7 +70,7 @@ async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
     Raises the 400 errors that only the running gateway can know, `TooManyRequests` and `UsedUp`.
     """
     operation, caller, now = wanted.operation, wanted.caller, gateway.clock.now_ms()
-    gateway.channels.require(operation.capability, wanted.values["model"])
+    bound_to = await _bound_to(gateway, wanted)
     task = Task(
         id=gateway.clock.new_id(now),
         service=operation.service,
@@ -86,7 +87,7 @@ async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
         request=wanted.request,
         uploads=wanted.uploads,
     )
-    admission = _admission(gateway, wanted, task)
+    admission = _admission(gateway, wanted, task, bound_to)
     new = admission.new
     if new.lease is not None:  # before it is written: no claim of this process may find it unkept
         gateway.task_leases.hold(task.id, new.lease.id, new.lease.until_ms)
@@ -105,13 +106,21 @@ async def submit(gateway: Gateway, wanted: Submission) -> Accepted:
     return Accepted(task.id, work, fresh=new.channel is not None, values=wanted.values)
 
 
+async def _bound_to(gateway: Gateway, wanted: Submission) -> str | None:
+    """The channel that made what the request follows up, if it follows up anything. Raises what only the running
+    gateway can know."""
+    found = await references.find(gateway, wanted.operation, wanted.caller.user_id, wanted.values)
+    references.require(gateway, wanted.operation, wanted.values, found)
+    return found.channel
+
+
 # -- what is written
 
 
-def _admission(gateway: Gateway, wanted: Submission, task: Task) -> _Admission:
+def _admission(gateway: Gateway, wanted: Submission, task: Task, bound_to: str | None) -> _Admission:
     operation, caller = wanted.operation, wanted.caller
     deadline_at = task.created_at + int(operation.entry.run_s_max * 1000)
-    lease, channel = _lease(gateway, wanted) if wanted.waits else (None, None)
+    lease, channel = _lease(gateway, wanted, bound_to) if wanted.waits else (None, None)
     price, open_max = operation.price(wanted.values), open_at_most(caller, operation)
     kept_ms = gateway.settings.retention_ms if caller.retention_ms is None else caller.retention_ms
     terms = Terms(kept_ms, price.unit_price, price.units,
@@ -124,14 +133,20 @@ def _admission(gateway: Gateway, wanted: Submission, task: Task) -> _Admission:
     return _Admission(new, _hold(wanted, price, task.id, task.created_at), open_max, operation.entry.expected_s)
 
 
-def _lease(gateway: Gateway, wanted: Submission) -> tuple[Lease, str | None]:
+def _lease(gateway: Gateway, wanted: Submission, bound_to: str | None) -> tuple[Lease, str | None]:
     """Leased to this process, and with the attempt open if nothing has to be done before the upstream is asked."""
     operation = wanted.operation
     channel = None
-    if not inputs.urls(wanted.values):
-        chosen = gateway.channels.choose(operation.capability, wanted.values["model"])
+    if not inputs.urls(operation, wanted.values):
+        chosen = _chosen(gateway, wanted, bound_to)
         channel = chosen.name if chosen is not None and chosen.slots is None else None
     return Lease(gateway.clock.lease_id(), gateway.task_leases.until()), channel
+
+
+def _chosen(gateway: Gateway, wanted: Submission, bound_to: str | None) -> Channel | None:
+    if bound_to is not None:
+        return gateway.channels.named(bound_to)
+    return gateway.channels.choose(wanted.operation.capability, wanted.operation.model(wanted.values))
 
 
 def _hold(wanted: Submission, price: Price, task_id: str, at: int) -> Hold:
@@ -249,9 +264,9 @@ class Quote:
 async def quote(gateway: Gateway, wanted: Submission) -> Quote:
     """Answers what `submit` would do at this moment, and does nothing."""
     operation = wanted.operation
-    gateway.channels.require(operation.capability, wanted.values["model"])
+    bound_to = await _bound_to(gateway, wanted)
     price = operation.price(wanted.values)
     hold = _hold(wanted, price, "", gateway.clock.now_ms())
     funds = await ledger.funds(gateway.db, [hold])
-    chosen = gateway.channels.choose(operation.capability, wanted.values["model"])
+    chosen = _chosen(gateway, wanted, bound_to)
     return Quote(price, funds.take(hold), None if chosen is None else chosen.name)

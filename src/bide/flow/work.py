@@ -12,24 +12,22 @@ before a step is what the next worker goes by if this one dies in it:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import Any
 
 from bide import metrics
-from bide.catalog.load import Operation
-from bide.channels.choose import upstream_model
 from bide.channels.load import Channel
 from bide.db import Tx
-from bide.errors import GatewayError
-from bide.flow import inputs, results
+from bide.errors import BadRequest, GatewayError
+from bide.flow import inputs, references, results
 from bide.flow.leased import LeaseLost, persistently, written
+from bide.flow.running import Run, Values
+from bide.flow.running import Watch as Watch
 from bide.flow.settle import Ending, failure, settle
 from bide.gateway import Gateway
 from bide.log import log
-from bide.providers.base import Call, Failed, Input, Outcome, Partial, Pending, Succeeded, Unknown
+from bide.providers.base import Failed, Outcome, Pending, Succeeded, Unknown
 from bide.tasks import attempts, store
 from bide.tasks.attempts import Attempt
 from bide.tasks.states import Event
@@ -40,49 +38,11 @@ BACKOFF_S = 2.0
 POLL_BACKOFF_S = 5.0
 LEFT_MIN_S = 0.5
 
-
-Values = dict[str, Any]
-"""The checked values of a request, with defaults."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """A caller that waits in this process: the task is not parked but held until it ends."""
-
-    progress: Callable[[Partial], Awaitable[None]] | None = None
-    partial_images: int = 0
-    spooled: bool = False
-    """Files live only until the answer was sent: the caller gets their bytes, and nobody can ask again."""
-
-
 NOT_KNOWN = frozenset({"unknown", "lost"})
 LOST = Unknown("A worker ended while it waited for the upstream; the outcome is not known.")
 
 
 OVERDUE = Failed("timeout", "The task did not end in the time it may take.")
-
-
-@dataclass(slots=True)
-class _Run:
-    """One task in this worker's hands."""
-
-    gateway: Gateway
-    work: Work
-    operation: Operation
-    values: Values
-    watch: Watch | None
-    fresh: bool
-    """The open attempt was opened by this worker just now, and has not been asked yet."""
-    tried: set[str] = field(default_factory=set)
-    again: str | None = None
-    """The channel of an attempt whose outcome is not known: only the same upstream can know our id."""
-    files: results.Files | None = None
-    inputs: tuple[Input, ...] | None = None
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the task's deadline."""
-        return (self.work.deadline_at - self.gateway.clock.now_ms()) / 1000
 
 
 # -- the loop
@@ -127,7 +87,7 @@ async def _run(
     if watch is None and not work.task.visible and not await store.has_key(gateway.db, work.task.id):
         lost = attempts.of_work(work, gateway.clock.now_ms())
         return await _end(gateway, failure(work, "timeout", "The caller that waited is gone.", lost))
-    run = _Run(gateway, work, operation, values, watch, fresh)
+    run = Run(gateway, work, operation, values, watch, fresh)
     if work.attempts and not fresh:
         past = await attempts.of_task(gateway.db, work.task.id)
         run.tried = {one.channel for one in past}
@@ -146,7 +106,7 @@ class _Next(Enum):
     GIVEN_BACK = "the lease was given back; the task is due later"
 
 
-async def _step(run: _Run) -> Ending | _Next:
+async def _step(run: Run) -> Ending | _Next:
     """One question to an upstream, and what follows from its outcome."""
     run.files = results.Files(run.gateway, spooled=run.watch is not None and run.watch.spooled)
     try:
@@ -169,7 +129,7 @@ async def _step(run: _Run) -> Ending | _Next:
 # -- decide and ask
 
 
-async def _outcome(run: _Run) -> Outcome:
+async def _outcome(run: Run) -> Outcome:
     """Asks whoever is to be asked now."""
     work, fresh, run.fresh = run.work, run.fresh, False
     if run.left_s <= 0:
@@ -186,21 +146,21 @@ async def _outcome(run: _Run) -> Outcome:
     if (refused := await _prepare(run)) is not None:
         return refused
     if work.channel is not None:
-        return await _submit(run, _channel(run))
-    channel = _choose(run)
+        return await _submit(run, run.channel)
+    channel = run.choose()
     if channel is None:
-        return Failed("api_not_implemented", f"No channel of this gateway offers {run.operation.capability}.")
+        return Failed("api_not_implemented", f"No channel of this gateway offers {run.capability}.")
     if channel.slots is None:
         return await _ask(run, channel)
     try:
-        async with asyncio.timeout(_remaining(run)) as waiting, channel.slots:
+        async with asyncio.timeout(run.wait_s) as waiting, channel.slots:
             waiting.reschedule(None)
             return await _ask(run, channel)
     except TimeoutError:
         return OVERDUE
 
 
-async def _ask(run: _Run, channel: Channel) -> Outcome:
+async def _ask(run: Run, channel: Channel) -> Outcome:
     """Opens an attempt and submits, unless there is so little time left that it could only be paid for nothing."""
     if run.left_s < LEFT_MIN_S:
         return OVERDUE
@@ -208,14 +168,20 @@ async def _ask(run: _Run, channel: Channel) -> Outcome:
     return await _submit(run, channel)
 
 
-async def _prepare(run: _Run) -> Failed | None:
-    """Brings the pictures of the request here, once."""
-    if run.inputs is None and not run.work.task.uploads and not inputs.urls(run.values):
+async def _prepare(run: Run) -> Failed | None:
+    """Looks up what the request follows up and brings its pictures here, once."""
+    if run.references is None:
+        try:
+            found = await references.find(run.gateway, run.operation, run.work.task.user_id, run.values)
+        except BadRequest as gone:  # since the task was accepted
+            return Failed(gone.code, str(gone))
+        run.references = found
+    if run.inputs is None and not run.work.task.uploads and not inputs.urls(run.operation, run.values):
         run.inputs = ()  # nearly always, and a time-out is not free
     if run.inputs is None:
         try:
-            async with asyncio.timeout(_remaining(run)):
-                prepared = await inputs.prepare(run.gateway, run.work.task, run.values)
+            async with asyncio.timeout(run.wait_s):
+                prepared = await inputs.prepare(run.gateway, run.operation, run.work.task, run.values)
         except TimeoutError:
             return OVERDUE
         if isinstance(prepared, Failed):
@@ -224,46 +190,27 @@ async def _prepare(run: _Run) -> Failed | None:
     return None
 
 
-async def _copied(run: _Run, done: Succeeded, files: results.Files) -> Succeeded | Failed:
+async def _copied(run: Run, done: Succeeded, files: results.Files) -> Succeeded | Failed:
     """The result in our own storage."""
     try:
-        async with asyncio.timeout(_remaining(run)):
-            return await results.copy(run.gateway, _channel(run), done, files)
+        async with asyncio.timeout(run.wait_s):
+            return await results.copy(run.gateway, run.operation, run.channel, done, files)
     except TimeoutError:
         return Failed("timeout", "The result could not be copied in the time the task may take.")
 
 
-def _choose(run: _Run) -> Channel | None:
-    """Whom to ask: after an unknown outcome the same channel, else one that was not tried, else any."""
-    channels, capability, model = run.gateway.channels, run.operation.capability, run.values["model"]
-    same = channels.named(run.again) if run.again else None
-    return same or channels.choose(capability, model, run.tried) or channels.choose(capability, model)
-
-
-def _remaining(run: _Run) -> float:
-    return max(run.left_s, 0.001)
-
-
-def _channel(run: _Run) -> Channel:
-    """The channel of the open attempt."""
-    channel = run.gateway.channels.named(run.work.channel or "")
-    if channel is None:
-        raise RuntimeError("no attempt is open")
-    return channel
-
-
-async def _open_attempt(run: _Run, channel: Channel) -> None:
+async def _open_attempt(run: Run, channel: Channel) -> None:
     work, now = run.work, run.gateway.clock.now_ms()
     opening = (work.task.id, work.lease_id, channel.name, now)
     number = await written(run.gateway, store.open_attempts, opening) or 0
     run.work = replace(work, channel=channel.name, upstream_id=None, asked_at=now, attempts=number)
 
 
-async def _submit(run: _Run, channel: Channel) -> Outcome:
+async def _submit(run: Run, channel: Channel) -> Outcome:
     """Asks once. The one place where anything may go wrong in code that is not ours."""
     try:
-        async with asyncio.timeout(_remaining(run)):
-            return await channel.provider.submit(_call(run, channel))
+        async with asyncio.timeout(run.wait_s):
+            return await channel.provider.submit(run.call(channel))
     except TimeoutError:
         return Unknown("The upstream did not answer in the time the task may take.")
     except Exception as error:
@@ -271,14 +218,14 @@ async def _submit(run: _Run, channel: Channel) -> Outcome:
         return Unknown("The upstream's answer could not be handled.", detail=repr(error))
 
 
-async def _poll(run: _Run, channel: Channel, upstream_id: str) -> Outcome:
+async def _poll(run: Run, channel: Channel, upstream_id: str) -> Outcome:
     """Asks how a submission is doing. A poll that got no answer says nothing about the work: it is asked again.
 
     A provider that raises here has a defect, and would raise again: that ends the task, and nothing is resubmitted.
     """
     try:
-        async with asyncio.timeout(_remaining(run)):
-            outcome = await channel.provider.poll(_call(run, channel), upstream_id)
+        async with asyncio.timeout(run.wait_s):
+            outcome = await channel.provider.poll(run.call(channel), upstream_id)
     except TimeoutError:
         return Pending(upstream_id, POLL_BACKOFF_S)
     except Exception as error:
@@ -287,32 +234,13 @@ async def _poll(run: _Run, channel: Channel, upstream_id: str) -> Outcome:
     return Pending(upstream_id, POLL_BACKOFF_S) if isinstance(outcome, Unknown) else outcome
 
 
-def _call(run: _Run, channel: Channel) -> Call:
-    watch, files = run.watch, run.files
-    assert files is not None
-    return Call(
-        task_id=run.work.task.id,
-        capability=run.operation.capability,
-        model=upstream_model(channel.settings.model_map, run.values["model"]),
-        request=run.operation.for_provider(run.values),
-        inputs=run.inputs or (),
-        http=channel.http,
-        key=channel.key,
-        options=channel.options,
-        sink=files.sink,
-        answer_bytes_max=run.gateway.settings.answer_bytes_max,
-        progress=watch.progress if watch else None,
-        partial_images=watch.partial_images if watch else 0,
-    )
-
-
 # -- what follows from an outcome
 
 
-async def _pending(run: _Run, pending: Pending) -> _Next:
+async def _pending(run: Run, pending: Pending) -> _Next:
     """Waits for the next poll: here if a caller waits here, else the task is parked."""
     work, gateway = run.work, run.gateway
-    after_s = min(pending.after_s, _remaining(run))
+    after_s = min(pending.after_s, run.wait_s)
     if run.watch is None:
         due_at = gateway.clock.now_ms() + int(after_s * 1000)
         await written(gateway, store.park, (work.task.id, work.lease_id, due_at, pending.upstream_id))
@@ -325,34 +253,33 @@ async def _pending(run: _Run, pending: Pending) -> _Next:
     return _Next.AGAIN
 
 
-async def _failed(run: _Run, failed: Failed) -> Ending | _Next:
+async def _failed(run: Run, failed: Failed) -> Ending | _Next:
     """A refusal: another channel, the same one later, or the end."""
     gateway, work = run.gateway, run.work
-    attempt = _attempt(run, "failed", failed.code, failed.status, failed.detail or failed.message)
+    attempt = run.ended("failed", failed.code, failed.status, failed.detail or failed.message)
     if attempt is not None and failed.scope == "channel":
         run.tried.add(attempt.channel)
         run.again = None
-        _channel(run).rest(run.values["model"], gateway.clock.monotonic() + failed.cool_s)
+        run.channel.rest(run.model, gateway.clock.monotonic() + failed.cool_s)
     if work.attempts < gateway.settings.attempts_max and run.left_s > 0:
-        if attempt is not None and failed.scope == "channel" and _has_another(run):
+        if attempt is not None and failed.scope == "channel" and run.has_another():
             await _close_attempt(run, attempt)
             return _Next.AGAIN
         if failed.retryable and attempt is not None:
             await _close_attempt(run, attempt)
             run.tried.clear()
             return await _later(run, failed.after_s or BACKOFF_S * 2 ** (work.attempts - 1))
-    return await _end(gateway, failure(work, failed.code, failed.message, attempt))
+    message = failed.message
+    if failed.scope == "channel" and run.bound_to is not None:
+        message = f"{message} {references.BOUND}"
+    return await _end(gateway, failure(work, failed.code, message, attempt))
 
 
-def _has_another(run: _Run) -> bool:
-    return run.gateway.channels.choose(run.operation.capability, run.values["model"], run.tried) is not None
-
-
-async def _unknown(run: _Run, unknown: Unknown) -> Ending | _Next:
+async def _unknown(run: Run, unknown: Unknown) -> Ending | _Next:
     """Perhaps done, perhaps paid for. Sent again only where that is known to be harmless."""
-    gateway, work, channel = run.gateway, run.work, _channel(run)
+    gateway, work, channel = run.gateway, run.work, run.channel
     outcome = "lost" if unknown is LOST else "unknown"
-    attempt = _attempt(run, outcome, "timeout", unknown.status, unknown.detail or unknown.message)
+    attempt = run.ended(outcome, "timeout", unknown.status, unknown.detail or unknown.message)
     if not channel.resends or attempt is None or run.left_s <= 0:
         return await _end(gateway, failure(work, "timeout", unknown.message, attempt))
     if work.attempts >= gateway.settings.attempts_max:
@@ -362,9 +289,9 @@ async def _unknown(run: _Run, unknown: Unknown) -> Ending | _Next:
     return _Next.AGAIN
 
 
-async def _later(run: _Run, after_s: float) -> _Next:
+async def _later(run: Run, after_s: float) -> _Next:
     gateway, work = run.gateway, run.work
-    after_s = min(after_s, _remaining(run))
+    after_s = min(after_s, run.wait_s)
     if run.watch is not None:
         await gateway.clock.sleep(after_s)
         return _Next.AGAIN
@@ -374,15 +301,17 @@ async def _later(run: _Run, after_s: float) -> _Next:
     return _Next.GIVEN_BACK
 
 
-async def _succeeded(run: _Run, done: Succeeded) -> Ending:
+async def _succeeded(run: Run, done: Succeeded) -> Ending:
     gateway, work, files = run.gateway, run.work, run.files
     assert files is not None
-    stored = tuple(asset.stored for asset in done.assets if asset.stored is not None)
-    response = results.response(run.operation, work.task, run.values, done, files, gateway.clock.now_ms())
+    stored = results.stored(done)
+    made = results.made(gateway, run.operation, work.task, done)
+    response = results.response(run.operation, work.task, run.values, done, made, files, gateway.clock.now_ms())
     ending = Ending(
         work, Event.SUCCEED, response, files=() if files.spooled else stored,
+        items=results.rows(run.operation, work.task, run.channel.name, made),
         b64=results.wants_base64(run.values) and not files.spooled,
-        attempt=_attempt(run, "succeeded", None, None, None), units=done.units,
+        attempt=run.ended("succeeded", None, None, None), units=done.units,
     )  # fmt: skip
     try:
         return await _end(gateway, ending)
@@ -401,13 +330,7 @@ async def _end(gateway: Gateway, ending: Ending) -> Ending:
     return ending
 
 
-def _attempt(run: _Run, outcome: str, code: str | None, status: int | None, detail: str | None) -> Attempt | None:
-    """The open attempt as the row it becomes when it is over; None when none is open."""
-    opened = attempts.of_work(run.work, run.gateway.clock.now_ms())
-    return None if opened is None else replace(opened, outcome=outcome, code=code, status=status, detail=detail)
-
-
-async def _close_attempt(run: _Run, attempt: Attempt) -> None:
+async def _close_attempt(run: Run, attempt: Attempt) -> None:
     metrics.attempt(attempt.channel, attempt.outcome)
     await written(run.gateway, _close, (attempt, run.work.lease_id))
     run.work = replace(run.work, channel=None, upstream_id=None, asked_at=None)

@@ -13,10 +13,14 @@ and nothing else: it keeps no state, never waits for its own sake, prices nothin
 no web framework. Vendor words become ours in module-level tables. Prompts are data, never commands.
 A refusal by the upstream is a value (`Failed`), not an exception.
 
+A result that can be followed up (a film that can be made longer) is an `Item`: its files by role, and `about`, what
+this code needs for that. A later call that names it has it in `sources`, and comes to the channel that made it.
+
 The vocabulary of `call.request` is that of the capability, not of the upstream. For `image.generate` and
 `image.edit`: `prompt`, `model`, `n`, `size` (`WxH` or `auto`), `quality`, `style`, `background`,
 `moderation`, `output_format`, `output_compression`, `input_fidelity`, `user`; what the caller left out is
-absent or carries the catalogue's default.
+absent or carries the catalogue's default. For `video.generate`: `prompt`, `model`, `aspect_ratio`, `resolution` or
+`size`, `duration` in seconds, `image_urls` (also as `inputs`); `video.upsample` and the like also name a source.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -57,7 +61,8 @@ class NotMedia(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A picture the caller sent: `field` is `image` or `mask`; `chunks()` streams its bytes."""
+    """A file the caller sent or named: `field` is that of the request (`image`, `mask`, `image_urls` …) or, of a
+    source, its role; `chunks()` streams its bytes."""
 
     field: str
     filename: str
@@ -74,6 +79,35 @@ class Asset:
     url: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     """What the upstream said of it in our words: `revised_prompt`."""
+    role: str = ""
+    """What it is of its item: `image`, `video`, `audio`, `thumbnail`, … Several may have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One produced thing: its files, and what is known of it.
+
+    `fields` is what the public answer may say of it (texts, numbers, lists); `about` is what this code needs to
+    follow up on it, small JSON without secrets, kept as long as the task. `same_as`: it is an earlier item in another
+    form, has its id, and nothing is kept of it.
+    """
+
+    assets: tuple[Asset, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    same_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An earlier item that a call follows up. `files` are its files in our storage, by role (`Input.field`)."""
+
+    id: str
+    operation: str
+    """The path that made it: `videos`."""
+    kind: str
+    about: Mapping[str, Any]
+    files: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +116,14 @@ class Partial:
 
     index: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a submission is: percent, and what can be said of it already, in the words of `Item.fields`."""
+
+    percent: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +149,14 @@ class Call:
     progress: Callable[[Partial], Awaitable[None]] | None = None
     """Present when somebody watches: awaited for each partial picture."""
     partial_images: int = 0
+    report: Callable[[Progress], Awaitable[None]] | None = None
+    """Present when somebody wants to know how far it is: awaited whenever there is something new."""
+    sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    """What the request follows up, by field."""
+
+    def source(self, name: str) -> Source | None:
+        """The first item that a field names."""
+        return next(iter(self.sources.get(name, ())), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +169,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """Done. `response` holds what is not a file (`created`, `usage`, `size` …); `units` is what is billed."""
+    """Done. `response` holds what is not a file (`created`, `usage`, `size` …); `units` is what is billed: pictures,
+    songs, seconds of a film. Files are in `assets`, or in `items` where they belong together or can be followed up.
+    """
 
-    assets: tuple[Asset, ...]
+    assets: tuple[Asset, ...] = ()
     response: Mapping[str, Any] = field(default_factory=dict)
     units: int = 1
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The document is that of the wire: no `status`; times are Unix seconds with milli
 start) only at the end; `response` is `{}` until then, because clients take anything else for the result.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +17,8 @@ from bide.tasks.store import Record
 _text = msgspec.json.Encoder().encode
 
 
-def document(record: Record, api_id: str) -> bytes:
-    """The bytes of a task document."""
+def document(record: Record, api_id: str, top: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of a task document. `top`: further keys of it."""
     head = _head(record.type, api_id, record.application_id, record.user_id, record.credential_id)
     trace = _text(record.trace_id).decode()
     times = f'"created_at":{_seconds(record.created_at)}'
@@ -31,7 +32,8 @@ def document(record: Record, api_id: str) -> bytes:
             f',"elapsed":{_seconds(record.finished_at - started)}'
         )
     begin = f'{{"_id":"{storage_id(record.id)}","id":"{record.id}","trace_id":{trace},{head},{times},"request":'
-    return b"".join((begin.encode(), record.request, b',"response":', record.response or b"{}", b"}"))
+    more = b"," + _text(top)[1:-1] if top else b""
+    return b"".join((begin.encode(), record.request, b',"response":', record.response or b"{}", more, b"}"))
 
 
 @lru_cache(maxsize=4_096)

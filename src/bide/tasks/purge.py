@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bide.db import Database, Row, Tx
-from bide.tasks import search, store
+from bide.tasks import items, search, store
 from bide.tasks.search import Filter
 
 BYTES_MAX = 2 * 1024 * 1024
@@ -36,6 +36,7 @@ async def delete(tx: Tx, ids: list[str]) -> list[str]:
     await store.count(tx, Counter({key: -n for key, n in Counter(tuple(row[:4]) for row in gone if row[4]).items()}))
     await tx.run("DELETE FROM endings WHERE task_id = ANY($1)", ids)
     await tx.run("DELETE FROM idempotency WHERE task_id = ANY($1)", ids)
+    await items.delete(tx, ids)
     return [row[5] for row in gone]
 
 
