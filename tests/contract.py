@@ -111,6 +111,9 @@ class Contract:
         media = content[alike[0]]
         if kind == "application/json":
             self._validate(where, media["schema"], self._json(where, body))
+        elif kind == "application/x-ndjson":
+            for line in body.splitlines():
+                self._validate(f"{where}: line", media["x-line-schema"], self._json(where, line))
         elif kind == "text/event-stream":
             for event in events(body):
                 self._validate(f"{where}: event", media["x-event-schema"], event)

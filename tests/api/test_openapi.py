@@ -37,7 +37,7 @@ def test_the_document_is_valid_openapi_and_json() -> None:
 
 
 def test_every_path_of_the_gateway_is_described() -> None:
-    ours = {"/files/{day}/{name}", "/healthz", "/readyz", "/metrics", "/openapi.json"}
+    ours = {"/files/{day}/{name}", "/healthz", "/readyz", "/metrics", "/openapi.json", "/llms.txt", "/docs"}
     assert set(DOCUMENT["paths"]) == {*CATALOG.by_path, *CATALOG.tasks_paths, *ours}
 
 
@@ -50,7 +50,7 @@ def test_every_schema_is_used_and_every_reference_leads_somewhere() -> None:
 
 def test_every_field_is_described_in_every_body_that_takes_it() -> None:
     for operation in CATALOG.by_path.values():
-        name = operation.key.replace("/", "_")
+        name = operation.key.replace("/", "_").replace("-", "_")
         described = DOCUMENT["components"]["schemas"][f"{name}_request"]["properties"]
         aliases = {alias for field in operation.fields.values() for alias in field.aliases}
         assert set(described) == {*operation.fields, *aliases}

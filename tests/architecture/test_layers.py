@@ -40,9 +40,9 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 VERBS = {"submit", "work", "settle", "callback", "poll", "sweep"}
-HELPERS = {"inputs", "references", "results", "running", "leased", "removal"}
+HELPERS = {"inputs", "references", "results", "running", "leased", "removal", "progress"}
 """What verbs share: pictures in, earlier results, files out, a task in hand, writes under a lease, what goes with a
-task. They know no verb."""
+task, how far one is. They know no verb."""
 JOINS = {"waiting": {"submit", "work"}, "cancel": {"settle"}, "erase": {"cancel"}}
 """A caller that stays: the one place where submit is followed by work in the same process. And an ending that
 somebody asked for, and what must end before a person is forgotten. For the edges alone."""

@@ -179,7 +179,7 @@ def test_an_operator_makes_every_call_of_a_service_wait(tmp_path: Path) -> None:
     ('capability = "show.make"', 'capability = "x"\nshape = "openai_images"', "`answer` means nothing for the shape"),
     ('aliases = ["duration", "length"]', 'aliases = ["kind"]', "the alias 'kind' is taken"),
     ('kind = "show"\nof = ["shows"]\n', "", "'show_id': it has no `kind`"),
-    ('description = "Its title."', 'fetch = "picture"\ndescription = "x"', "'fetch'"),
+    ('description = "Its title."', 'fetch = "audio"\ndescription = "x"', "'fetch'"),
     ('description = "Its title."', 'kind = "show"\ndescription = "x"', "'kind'"),
     ("force = { seconds = 5 }", 'force = { seconds = "5" }', "a rule: `seconds` is \"5\""),
     ("default = { seconds = 60 }", "default = { minutes = 1 }", "names the field 'minutes'"),

@@ -78,9 +78,11 @@ def test_an_edit_costs_what_a_new_picture_costs_sent_as_json_or_as_a_form() -> N
 
 
 def test_every_price_says_what_it_is_for() -> None:
-    assert SERVICE.prices_shown == GENERATE.prices_shown == EDIT.prices_shown
-    assert all(rule["remark"] and rule["per"] == "n" and rule["unit"] == "Count" for rule in SERVICE.prices_shown)
-    assert SERVICE.prices_shown[-1]["conditions"] == {}
+    shown = GENERATE.prices_shown
+    assert shown == EDIT.prices_shown == SERVICE.prices_shown[: len(shown)]
+    assert all(rule["remark"] and rule["unit"] == "Count" for rule in SERVICE.prices_shown)
+    assert all(rule["per"] == "n" for rule in shown)
+    assert shown[-1]["conditions"] == {}
 
 
 @given(st.dictionaries(st.sampled_from(sorted({*GENERATE.fields, *EDIT.fields})), JSON), st.integers(-5, 50))

@@ -106,9 +106,24 @@ async def _made(shop: Shop, catalog: Catalog, operation: Operation, a_picture: s
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_operation_is_made_at_once_waited_for_and_called_back(
-    on_both: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+    on_sqlite: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
 ) -> None:
     """The same answer in all three, retrieved and listed, priced and charged as the price rules say."""
+    _made_in_every_way(on_sqlite, catalog, catalog_dir, a_picture, service)
+
+
+@pytest.mark.parametrize("service", ["kling", "veo"])
+def test_so_it_is_on_both_databases(
+    on_both: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+) -> None:
+    """The database does not know what a service is, so a few are enough."""
+    if on_both.database_url:
+        _made_in_every_way(on_both, catalog, catalog_dir, a_picture, service)
+
+
+def _made_in_every_way(
+    settings: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+) -> None:
 
     async def one(shop: Shop, operation: Operation) -> None:
         body, path = await _body(shop, catalog, operation, a_picture), operation.paths[0]
@@ -147,7 +162,7 @@ def test_every_operation_is_made_at_once_waited_for_and_called_back(
         for operation in catalog.services[service].operations.values():
             await one(shop, operation)
 
-    serve(on_both, test, catalog_dir=str(catalog_dir))
+    serve(settings, test, catalog_dir=str(catalog_dir))
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -128,6 +128,7 @@ def serve(settings: Settings, test: Callable[[Shop], Awaitable[None]], **more: A
                 world = World(gateway, clock, Hosts(changed.callback_concurrency), poll.Documents(0), logs)
                 await write_one(gateway.db, lambda tx: _seed(tx, world))
                 app, described = Api(gateway), json.loads(json.dumps(document(gateway.catalog, changed, "1")))
-                await test(Shop(world, Client(app, TOKENS["credential-1"]), Client(app, TOKENS["credential-2"]), described))
+                mine, theirs = (Client(app, token) for token in TOKENS.values())
+                await test(Shop(world, mine, theirs, described))
 
     asyncio.run(inside())

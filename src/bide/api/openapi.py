@@ -1,12 +1,13 @@
 """`/openapi.json`: all that this gateway answers, made from its catalogue, its settings and its errors.
 
 OpenAPI 3.1. A test of the suite holds every answer against it, so it must be complete and true. Extensions:
-`x-event-schema` is the JSON of each `data:` line of an event stream.
+`x-event-schema` is the JSON of each `data:` line of an event stream, `x-line-schema` that of a line of an answer that
+comes line by line.
 """
 
 from typing import Any
 
-from bide.api import request_schemas, schemas
+from bide.api import listed, request_schemas, schemas
 from bide.api.schemas import Schema, ref
 from bide.catalog.load import Catalog, Operation, Service
 from bide.errors import ERRORS, GatewayError
@@ -19,12 +20,17 @@ has a `task_id` at once; the result is then polled for at the tasks path of the 
 Every path also exists below `/v1`. Every answer has the header `x-trace-id`. An error is
 `{"error": {"code", "message"}, "trace_id"}`; the code is what programs should look at.
 
-Of several things that are wrong, the first of this order is answered: `no_api`, `no_token`, `invalid_token`,
-`token_expired`, `disabled`, `token_mismatched`, `too_many_requests`, `bad_request`, `used_up`, `forbidden`.
+Of several things that are wrong, the first of this order is answered: {order}.
 
 A JSON body has at most {json_bytes_max:,} bytes and {json_depth_max} levels, a multipart body {upload_bytes_max:,}
 bytes. Text must be UTF-8 without NUL. Unknown fields are kept on the task and have no effect.
 """
+
+ORDER = (
+    "no_api", "no_token", "invalid_token", "token_expired", "disabled", "token_mismatched", "too_many_requests",
+    "bad_request", "used_up", "forbidden",
+)  # fmt: skip
+"""Of several things that are wrong, the first of these is answered."""
 
 _NOT_OF_CALLS = ("no_api", "not_found")
 """Errors of paths that do not exist; a path described here does."""
@@ -38,6 +44,8 @@ def document(catalog: Catalog, settings: Settings, version: str) -> dict[str, An
         for operation in service.operations.values():
             for path in operation.paths:
                 paths[path] = {"post": _operation(operation, path)}
+                if operation.listed.entries:
+                    paths[path] |= listed.described(operation, _operation_id(path), _errors(_NOT_OF_TASKS))
         for path in service.tasks_paths:
             paths[path] = {"post": _tasks(service, path, settings.batch_ids_max)}
     return {
@@ -68,7 +76,7 @@ def document(catalog: Catalog, settings: Settings, version: str) -> dict[str, An
 
 
 def _description(settings: Settings) -> str:
-    text = DESCRIPTION
+    text = DESCRIPTION.replace("{order}", ", ".join(f"`{code}`" for code in ORDER))
     for name in ("json_bytes_max", "upload_bytes_max", "json_depth_max"):
         value = getattr(settings, name)
         text = text.replace(f"{{{name}:,}}", f"{value:,}").replace(f"{{{name}}}", str(value))
@@ -117,6 +125,10 @@ def _about(operation: Operation) -> str:
     waits = "Waits for the result" if entry.inline else "Answers at once with a `task_id`"
     but = ", unless `callback_url` or `async` is given." if entry.inline else ", unless `async` is `false`."
     kept = "" if entry.inline_stored or not entry.inline else " A call that waits leaves no task to look up."
+    kept += (
+        " With `accept: application/x-ndjson` it says how far it is, a JSON object per line, the result last; "
+        "`callback_url` then has every line as well." if entry.lines else ""
+    )
     return (
         f"{entry.summary} {waits}{but}{kept} Task type `{entry.type}`; usually {entry.expected_s:g} s, at most "
         f"{entry.run_s_max:g} s."
@@ -136,18 +148,25 @@ def _body(operation: Operation) -> dict[str, Any]:
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
-    entry = operation.entry
     inline = ref(_answer_schema(operation))
     content: dict[str, Any] = {"application/json": {"schema": {"anyOf": [inline, ref("accepted"), ref("quote")]}}}
-    if entry.stream_prefix:
+    if events := _events(operation):
         # No `schema`: some tools hold the whole body against it, others each event.
-        content["text/event-stream"] = {"x-event-schema": ref(f"event_{entry.stream_prefix}")}
+        content["text/event-stream"] = {"x-event-schema": ref(events)}
+    if lines := _lines(operation):
+        content["application/x-ndjson"] = {"x-line-schema": {"anyOf": [*lines, ref("accepted"), ref("failure")]}}
     return {
         "description": "The result; or, for a call that does not wait, the `task_id`; or, with `stream`, events; or, "
         "with `dry_run`, the price.",
         "headers": _header_refs("x-trace-id"),
         "content": content,
     }
+
+
+def _events(operation: Operation) -> str:
+    """The schema of the events of a streamed answer; empty: it is not streamed."""
+    entry = operation.entry
+    return "event_chat" if entry.chat else f"event_{entry.stream_prefix}" if entry.stream_prefix else ""
 
 
 def _callback(operation: Operation) -> dict[str, Any]:
@@ -173,6 +192,10 @@ def _callback(operation: Operation) -> dict[str, Any]:
 
 def _answer_schema(operation: Operation) -> str:
     return f"{'stored' if operation.entry.inline_stored else 'inline'}_answer_{schemas.shape_name(operation)}"
+
+
+def _lines(operation: Operation) -> list[Schema]:
+    return [ref(f"line_{schemas.shape_name(operation)}")] if operation.entry.lines else []
 
 
 def _callback_schema(operation: Operation) -> str:
@@ -297,6 +320,8 @@ def _gateway_paths() -> dict[str, Any]:
         "/openapi.json": {
             "get": _get("openapi", "This document", _json({"type": "object", "required": ["openapi", "paths"]}))
         },
+        "/llms.txt": {"get": _page("llms", "The documentation as Markdown", "text/markdown")},
+        "/docs": {"get": _page("docs", "The documentation as a page", "text/html")},
     }  # fmt: skip
 
 
@@ -319,6 +344,12 @@ def _get(name: str, summary: str, content: dict[str, Any], errors: tuple[int, ..
             **{str(status): {"$ref": f"#/components/responses/error_{status}"} for status in errors},
         },
     }
+
+
+def _page(name: str, summary: str, kind: str) -> dict[str, Any]:
+    described = _get(name, summary, {kind: {"schema": {"type": "string"}}})
+    unchanged = {"description": "Not changed since the `etag` the caller has.", "headers": _header_refs("x-trace-id")}
+    return {**described, "responses": {**described["responses"], "304": unchanged}}
 
 
 def _file(method: str) -> dict[str, Any]:
@@ -371,12 +402,18 @@ def _schemas_of(operation: Operation, settings: Settings) -> dict[str, Schema]:
     found = {
         _answer_schema(operation): schemas.inline_answer(operation),
         f"task_response_{schemas.shape_name(operation)}": schemas.task_response(operation),
-        _callback_schema(operation): {"anyOf": [schemas.callback_body(operation, nested=nested), ref("failure")]},
+        _callback_schema(operation): {
+            "anyOf": [schemas.callback_body(operation, nested=nested), ref("failure"), *_lines(operation)]
+        },
     }
+    if entry.lines:
+        found[f"line_{schemas.shape_name(operation)}"] = schemas.progress_line(operation)
     if "json" in entry.accepts:
         found[f"{name}_request"] = request_schemas.body(operation, form=False)
     if "multipart" in entry.accepts:
         found[f"{name}_form"] = request_schemas.body(operation, form=True)
-    if entry.stream_prefix:
+    if entry.chat:
+        found["event_chat"] = schemas.CHAT_CHUNK
+    elif entry.stream_prefix:
         found[f"event_{entry.stream_prefix}"] = schemas.stream_event(entry.stream_prefix)
     return found

@@ -193,7 +193,11 @@ def _samples(template: Table) -> tuple[dict[str, Any], Made]:
             case Each(over=Name(context="item", name=name), entry=entry):
                 item[name] = [{one.name: SAID for one in _nodes(entry) if isinstance(one, Name)}]
             case Name(context="said", name=name):
-                said.setdefault(name, SAID)
+                outer, _, inner = name.partition(".")
+                if inner:  # what upstreams say in tables are counts
+                    said.setdefault(outer, {})[inner] = 1
+                else:
+                    said.setdefault(name, SAID)
             case Name(context="item", name=name):
                 item.setdefault(name, SAID)
             case Name(context="asset" | "assets", name=role):

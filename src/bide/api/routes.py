@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bide import __version__, metrics
-from bide.api import admin, files, health, limits, submit, tasks
+from bide.api import admin, files, health, limits, listed, submit, tasks
 from bide.api.answers import Message, Receive, Scope, Send, envelope, error_headers, send_error
 from bide.api.auth import Callers
 from bide.api.openapi import document
+from bide.api.pages_serve import pages
 from bide.api.read import Disconnected
 from bide.api.turns import Turns
 from bide.catalog.load import Operation, Service
@@ -57,6 +58,10 @@ class Api:
         gateway, headers = self._gateway, scope["headers"]
         trace_id = gateway.clock.new_id(gateway.clock.now_ms())
         try:
+            if isinstance(what, Operation) and what.listed.entries and scope["method"] in listed.METHODS:
+                caller = await self._callers.authenticate(headers, gateway.catalog.services[what.service], what)
+                await limits.check_poll(gateway, caller, gateway.catalog.services[what.service])
+                return await listed.answer(gateway, what, caller.user_id, scope, send, trace_id)
             if scope["method"] != "POST":
                 raise MethodNotAllowed("This path takes POST requests.")
             if isinstance(what, Service):
@@ -102,6 +107,7 @@ def _rest(gateway: Gateway, turns: Turns) -> Starlette:
     async def openapi(_request: Request) -> Response:
         return Response(spec, media_type="application/json")
 
+    llms, docs = pages(gateway)
     app = Starlette(
         routes=[
             Route("/files/{name:path}", files.file, methods=["GET", "HEAD"]),
@@ -109,6 +115,8 @@ def _rest(gateway: Gateway, turns: Turns) -> Starlette:
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
             Route("/openapi.json", openapi),
+            Route("/llms.txt", llms.answer),
+            Route("/docs", docs.answer),
             *admin.ROUTES,
         ],
         exception_handlers={GatewayError: _on_error, HTTPException: _on_error, Exception: _on_error},

@@ -154,6 +154,14 @@ def task_response(operation: Operation) -> Schema:
     return _enveloped(operation, True)
 
 
+def progress_line(operation: Operation) -> Schema:
+    """One line of an answer that is streamed: the answer as far as it is known."""
+    properties, _ = _result(operation)
+    known: Schema = {"success": {"const": True}, "task_id": UUID, "trace_id": {"type": "string"},
+                     "progress": {"type": "integer", "minimum": 0, "maximum": 100}}  # fmt: skip
+    return closed({**properties, **known}, tuple(known))
+
+
 def callback_body(operation: Operation, *, nested: bool) -> Schema:
     """The body POSTed for a task that succeeded."""
     if not nested:
@@ -183,6 +191,24 @@ def stream_event(prefix: str) -> Schema:
             {"type": "object", "properties": failed, "required": ["error"]},
         ]
     }  # fmt: skip
+
+
+CHAT_CHUNK: Schema = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {
+                "id": {"type": "string"}, "object": {"const": "chat.completion.chunk"},
+                "created": {"type": "integer"}, "model": {"type": "string"}, "choices": {"type": "array"},
+                "usage": _USAGE,
+            },
+            "required": ["id", "object", "created", "model", "choices"],
+        },
+        {"type": "object", "properties": {"error": {"type": "object", "required": ["code", "message"]}},
+         "required": ["error"]},
+    ]
+}  # fmt: skip
+"""The JSON in one `data:` line of a streamed chat completion; the last line is `[DONE]`."""
 
 
 # -- tasks

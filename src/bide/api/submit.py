@@ -12,6 +12,8 @@ from bide.accounts.store import GLOBAL, INDIVIDUAL, Caller
 from bide.api import form as forms
 from bide.api.answers import Headers, Receive, Scope, Send, encode, send_error, send_json, send_json_parts
 from bide.api.body import parse_body, refuse_bad_text
+from bide.api.chat import stream_chat
+from bide.api.lines import lines, single, wants_lines
 from bide.api.read import header, read_body
 from bide.api.stream import stream
 from bide.catalog import shape
@@ -37,6 +39,7 @@ async def answer(
 ) -> int:
     """Answers one request, status included. Errors are raised."""
     headers: Headers = scope["headers"]
+    by_line = wants_lines(operation, headers)
     is_form = header(headers, b"content-type").lower().startswith(b"multipart/form-data")
     if is_form:
         wanted, accepted = await _submit_form(gateway, operation, caller, scope, receive, trace_id)
@@ -51,8 +54,15 @@ async def answer(
         await send_json(send, 200, encode(await _quoted(gateway, wanted)), shown)
         return 200
     if not wanted.waits:
-        await send_json(send, 200, encode(shape.accepted(accepted.task_id, wanted.trace_id)), shown)
+        answered = shape.accepted(accepted.task_id, wanted.trace_id)
+        if by_line:
+            return await single(send, answered, shown)
+        await send_json(send, 200, encode(answered), shown)
         return 200
+    if by_line:
+        return await lines(gateway, wanted, accepted, send, shown)
+    if wanted.values.get("stream") and operation.entry.chat:
+        return await stream_chat(gateway, wanted, accepted, send, shown)
     if wanted.values.get("stream") and operation.entry.stream_prefix:
         return await stream(gateway, wanted, accepted, send, shown)
     return await _inline(gateway, wanted, accepted, send, shown)
@@ -99,7 +109,8 @@ async def _submission(
         await _check_address(gateway, "callback_url", callback_url)
     for name, url in inputs.addresses(operation, values):
         await _check_address(gateway, name, url)
-    at_once = callback_url is not None or values.get("async", not operation.entry.inline)
+    called_back = callback_url is not None and not wants_lines(operation, scope["headers"])
+    at_once = called_back or values.get("async", not operation.entry.inline)
     key = header(scope["headers"], b"idempotency-key").decode("latin-1").strip()
     if len(key) > KEY_MAX:
         raise BadRequest(f"The header `idempotency-key` is longer than {KEY_MAX} characters.")

@@ -34,6 +34,13 @@ class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     items: dict[str, str] = {}
 
 
+class Ability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The capability for requests that match `when`."""
+
+    when: dict[str, tuple[str, ...]]
+    capability: str
+
+
 class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One `[operations."PATH"]` table without its fields."""
 
@@ -44,6 +51,10 @@ class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     summary: str
     capability: str
     """What a channel must be able to do: `image.generate`, `video.upsample`, …"""
+    abilities: tuple[Ability, ...] = ()
+    """Other capabilities that some requests need; the first that holds decides."""
+    becomes: dict[str, str] = {}
+    """Fields that the capability calls otherwise, with its name for them: `count = "n"`."""
     enabled: bool = True
     """`false`: known, but not offered until a file of the operator says `true`."""
     shape: Shape = "template"
@@ -54,6 +65,11 @@ class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Whether a caller that waited gets the answer without `success`, `task_id` and `trace_id`."""
     makes: Annotated[str, msgspec.Meta(pattern="^[a-z_]*$")] = ""
     """The kind of the things it makes, by which a field of the type `item` can name them; empty: nothing can."""
+    ids: Literal["uuid", "digits", "task"] = "uuid"
+    """How the ids of these things are written; `task`: the one thing it makes has the id of the task."""
+    listed: dict[str, Any] = {}
+    """How one of the user's personas is shown in the list that GET answers on the operation's path: a template with
+    names of `item` and `time`. DELETE forgets the one whose `{item.id}` it is given. Empty: there is POST alone."""
     top: tuple[str, ...] = ()
     """Keys of the answer that a finished task repeats beside `response`, for clients that look there. `data` is
     there `{"id", "state", "finished_at"}`."""
@@ -62,12 +78,23 @@ class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     inline_stored: bool
     """Whether a call that waited leaves a task that can be queried."""
     run_s_max: _Seconds
+    run_s_field: str = ""
+    """The number field in which a caller may ask for less than `run_s_max`."""
     expected_s: _Seconds
     """Seconds it usually takes: a hint for how often to poll."""
     callback: Literal["flat", "nested"] = "flat"
     """`nested`: the setting `callback_shape` decides; `flat`: always the same body as the task's response."""
     stream_prefix: str = ""
     """First part of the event names of a streamed answer; empty: no streaming."""
+    lines: bool = False
+    """Whether a caller that accepts `application/x-ndjson` is told how far it is, line by line."""
+    chat: bool = False
+    """Whether its prompt and pictures are in the field `messages` (`bide.catalog.chat`), and a streamed answer is one
+    of chat completions."""
+    picture_models: tuple[str, ...] = ()
+    """Patterns of the models it is for; empty: any. Of a model that none matches it says that nobody offers it."""
+    client_method: Annotated[str, msgspec.Meta(pattern="^([a-z]+[.])*[a-z]*$")] = ""
+    """The method of OpenAI's own client that asks for this; the documentation shows it."""
     accepts: tuple[Accepts, ...] = ("json",)
     aliases: tuple[_Alias, ...] = ()
     """Further public paths."""

@@ -62,14 +62,12 @@ _NUMBER = frozenset({"enum", "min", "max"})
 _COUNT = frozenset({"count_min", "count_max"})
 BOUNDS: Mapping[str, frozenset[str]] = {
     "string": _TEXT,
-    "integer": _NUMBER,
-    "number": _NUMBER,
-    "boolean": frozenset(),
+    "integer": _NUMBER, "number": _NUMBER,
+    "boolean": frozenset(), "object": frozenset(),
     "size": frozenset({"enum", *sizes.SizeBounds.__struct_fields__}),
     "url": frozenset({"length_max"}),
     "urls": _COUNT | {"length_max"},
     "strings": _COUNT | {"length_min", "length_max"},
-    "object": frozenset(),
     "array": _COUNT,
     "file": frozenset({"bytes_max"}),
     "files": _COUNT | {"bytes_max", "length_max"},
@@ -102,15 +100,16 @@ class Field(Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Only as a part of a multipart body."""
     aliases: tuple[str, ...] = ()
     """Other spellings of the field's name; the name itself wins."""
-    fetch: Literal["picture", "upstream"] | None = None
-    """Whose addresses these are: of pictures that are fetched for the provider (so are those of `file` and `files`),
-    or for an upstream to fetch. Either way they must be addresses that callers may name."""
+    fetch: Literal["picture", "audio", "upstream"] | None = None
+    """Whose addresses these are: of pictures or sounds that are fetched for the provider (so are the pictures of
+    `file` and `files`), or for an upstream to fetch. Either way they must be addresses that callers may name. A
+    `string` is the address of a picture, or the picture in base64."""
     kind: str | None = None
     of: tuple[str, ...] = ()
 
     @property
     def is_picture(self) -> bool:
-        """Whether its values are brought to the provider as files."""
+        """Whether its values are pictures that are brought to the provider as files."""
         return self.type in ("file", "files") or self.fetch == "picture"
 
 
@@ -119,7 +118,8 @@ def unfit_bounds(bounds: Bounds, type_: Type) -> list[str]:
     named = [name for name in Bounds.__struct_fields__ if getattr(bounds, name) is not None]
     unfit = [name for name in named if name not in BOUNDS[type_]]
     if isinstance(bounds, Field):
-        unfit += ["fetch"] if bounds.fetch and type_ not in ("url", "urls") else []
+        fetched = ("url", "urls", "string") if bounds.fetch == "picture" else ("url", "urls")
+        unfit += ["fetch"] if bounds.fetch and type_ not in fetched else []
         unfit += ["kind"] if (bounds.kind or bounds.of) and type_ not in ITEMS else []
     return unfit
 

@@ -22,22 +22,26 @@ sentence that names the file and the place. A table of an operation without a `t
 Fields every service has (`callback_url`, `async`, `trace_id`, `dry_run`, `stream`) are in `catalog/common.toml`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from bide.catalog import chat
 from bide.catalog.entries import Accepts, Answer, OperationEntry, ServiceEntry
-from bide.catalog.fields import FORM_TYPES, ITEMS, Bounds, Field, compile_check, unfit_bounds
+from bide.catalog.fields import FORM_TYPES, ITEMS, Bounds, Field, compile_check, shown, unfit_bounds
 from bide.catalog.files import CatalogError, convert, of_package, tables_of, toml, waiting
 from bide.catalog.prices import PriceError, PriceRule, Pricing, compile_prices, nothing, shown_rule
-from bide.catalog.rules import Rule, Values, compile_body, condition, names
+from bide.catalog.rules import Rule, Values, compile_body, condition, names, pattern, without_brackets
 from bide.catalog.template import Table, TemplateError, parse
 from bide.credits.jsonlogic import LogicError
 from bide.credits.pricing import Price, micro
-from bide.errors import BadRequest
+from bide.errors import BadRequest, NotImplementedHere
 from bide.settings import Settings
+
+_T = TypeVar("_T")
 
 MOUNTS = ("", "/v1")
 """Every path of a service exists bare and below `/v1` (both forms are in use by clients)."""
@@ -71,13 +75,16 @@ class Operation:
     gateway: frozenset[str]
     """Fields that no provider sees."""
     answers: tuple[tuple[Callable[[Mapping[str, Any]], bool], Answer], ...]
+    abilities: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...]
     pricing: Pricing
     prices_shown: tuple[dict[str, Any], ...]
     """The price rules that are not hidden, in their order, as JSON data."""
     limits: Limits
     template: Table
+    listed: Table
+    """How a persona is shown in the list of them; empty: it lists none."""
     pictures: tuple[str, ...]
-    """Fields whose values are pictures for the provider: files, or addresses to fetch."""
+    """Fields whose values are pictures, or sounds, for the provider: files, or addresses to fetch."""
     addresses: tuple[str, ...]
     """Fields that may hold addresses of callers: those to fetch here, and those an upstream fetches."""
     items: tuple[str, ...]
@@ -100,6 +107,15 @@ class Operation:
     def limit_class(self) -> str:
         return self.entry.limits
 
+    def capability_for(self, values: Mapping[str, Any]) -> str:
+        """What a channel must be able to do for a request."""
+        return next((capability for holds, capability in self.abilities if holds(values)), self.capability)
+
+    def run_s(self, values: Mapping[str, Any]) -> float:
+        """Seconds a task may take."""
+        wanted = values.get(self.entry.run_s_field)
+        return self.entry.run_s_max if wanted is None else min(float(wanted), self.entry.run_s_max)
+
     def model(self, values: Mapping[str, Any]) -> str:
         """The model a request asks for; empty where the operation has none."""
         return str(values.get("model") or "")
@@ -115,14 +131,30 @@ class Operation:
         the same as `image`. Raises `BadRequest` with one sentence about the first thing that is wrong.
         """
         if not form:
-            return self.checks["json"](body)
+            values = self.checks["json"](body)
+            if not self.is_offered(values):
+                raise NotImplementedHere(
+                    f"`model` is {shown(self.model(values))}, which is not known to make pictures: models that answer"
+                    " in words are not offered here."
+                )
+            return {**values, **chat.asked(values["messages"])} if self.entry.chat else values
         if "multipart" not in self.checks:
             raise BadRequest("this operation takes a JSON body, not multipart/form-data")
         return self.checks["multipart"](without_brackets(body))
 
+    def is_offered(self, values: Mapping[str, Any]) -> bool:
+        """Whether the operation is for the model of a request."""
+        models = self.entry.picture_models
+        return not models or re.search(pattern(models), self.model(values)) is not None
+
     def for_provider(self, values: Values) -> Values:
-        """The values without what is for the gateway itself."""
-        return {name: value for name, value in values.items() if name not in self.gateway}
+        """The values without what is for the gateway itself, by the names that the capability has for them."""
+        return self.renamed({name: value for name, value in values.items() if name not in self.gateway})
+
+    def renamed(self, values: Mapping[str, _T]) -> dict[str, _T]:
+        """By the names that the capability has for the fields."""
+        becomes = self.entry.becomes
+        return {becomes.get(name, name): value for name, value in values.items()}
 
     def answer_for(self, values: Mapping[str, Any]) -> Answer | None:
         """What differs in the public answer to this request, if anything does."""
@@ -202,23 +234,6 @@ def of_settings(settings: Settings) -> Catalog:
     return load([Path(settings.catalog_dir)] if settings.catalog_dir else [], settings.inline_services)
 
 
-def without_brackets(form: Mapping[str, Any]) -> dict[str, Any]:
-    """A form with `image[]` (the spelling of lists in some clients) merged into `image`."""
-    if not any(name.endswith("[]") for name in form):
-        return dict(form)
-    merged: dict[str, Any] = {}
-    for name, value in form.items():
-        plain = name.removesuffix("[]")
-        if plain in merged or plain != name:
-            value = [*_as_list(merged.get(plain, [])), *_as_list(value)]
-        merged[plain] = value
-    return merged
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 # -- one service
 
 
@@ -296,12 +311,15 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
     if entry.answer and entry.shape != "template":
         raise CatalogError(f"{file}: {place}: `answer` means nothing for the shape {entry.shape}")
     try:
-        template = parse(entry.answer, tuple(fields))
+        template, listed = parse(entry.answer, tuple(fields)), parse(entry.listed, ())
     except TemplateError as error:
         raise CatalogError(f"{file}: {place}: {error}") from None
+    named = {*entry.becomes, *(name for one in entry.abilities for name in one.when), entry.run_s_field} - {""}
+    if strange := sorted(named - set(fields)):
+        raise CatalogError(f"{file}: {place}: it has no field {strange[0]!r}")
     if unknown_keys := sorted(set(entry.top) - {*entry.answer, "success", "error"}):
         raise CatalogError(f"{file}: {place}: top: the answer has no key {unknown_keys[0]!r}")
-    for answer in service.answers:
+    for answer in service.answers if entry.shape != "template" else ():
         if unknown := sorted({*answer.when, *answer.items.values()} - set(fields)):
             raise CatalogError(f"{file}: answers: {path} has no field {unknown[0]!r}")
     return Operation(
@@ -309,11 +327,12 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
         paths=(*(f"{mount}/{service.name}/{path}" for mount in MOUNTS), *entry.aliases),
         checks={one: compile_body(fields, own_rules, form=one == "multipart") for one in entry.accepts},
         gateway=frozenset(name for name, field in fields.items() if field.gateway),
+        abilities=tuple((condition(one.when), one.capability) for one in entry.abilities),
         answers=tuple((condition(answer.when), answer) for answer in service.answers),
         pricing=_pricing(file, place, service, entry, groups, fields),
         prices_shown=tuple(shown_rule(one) for one in groups.prices.get(entry.prices, ()) if not one.hidden),
-        limits=_limits(file, place, service, entry), template=template,
-        pictures=tuple(name for name, field in fields.items() if field.is_picture),
+        limits=_limits(file, place, service, entry), template=template, listed=listed,
+        pictures=tuple(name for name, field in fields.items() if field.is_picture or field.fetch == "audio"),
         addresses=tuple(name for name, field in fields.items() if field.is_picture or field.fetch),
         items=tuple(name for name, field in fields.items() if field.type in ITEMS),
     )  # fmt: skip

@@ -4,12 +4,13 @@ A table, a list, a number or a boolean stands for itself. A text that is one nam
 its own type, a text with names in it for the text. What has no value leaves its key, or its place in a list, out.
 
     {request.NAME}   a field of the request, with its default
-    {said.NAME}      what the provider said beside the files (`Succeeded.response`)
+    {said.NAME}      what the provider said beside the files (`Succeeded.response`); `{said.usage.NAME}`: inside it
     {item.NAME}      of a produced item: `id`, `number` (from 1), and what the provider said of it (`Item.fields`)
     {asset.ROLE}     the address of its first file of that role; `{assets.ROLE}`: those of all of them, as a list
     {task.NAME}      `id`, `trace_id`
     {time.NAME}      `created` and `finished`: `2026-01-02 10:00:00` in UTC; with `_iso` behind as
-                     `2026-01-02T10:00:00.000Z`, with `_s` as Unix seconds
+                     `2026-01-02T10:00:00.000Z`, with `_s` as Unix seconds, with `_unix` as
+                     whole ones; `elapsed_s`: seconds between them
     {one.NAME}       of the entry, in what is repeated for the entries of another list
 
 A table in a list that has `each = "items"` is repeated for every item, one that has `each = "said.NAME"` for every
@@ -27,11 +28,12 @@ Contexts = Mapping[str, Mapping[str, Any]]
 
 ABSENT: Final[Any] = object()
 TASK_NAMES = frozenset({"id", "trace_id"})
-TIME_NAMES = frozenset(f"{when}{form}" for when in ("created", "finished") for form in ("", "_iso", "_s"))
+_TIME_FORMS = ("", "_iso", "_s", "_unix")
+TIME_NAMES = frozenset({*(f"{when}{form}" for when in ("created", "finished") for form in _TIME_FORMS), "elapsed_s"})
 CONTEXTS = ("request", "said", "item", "asset", "assets", "task", "time", "one")
 EACH_ITEM = "items"
 
-_NAME = re.compile(r"\{([a-z]+)\.([A-Za-z0-9_]+)\}")
+_NAME = re.compile(r"\{([a-z]+)\.([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\}")
 _LIKE_A_NAME = re.compile(r"\{[^{}]*\}")
 
 
@@ -150,8 +152,10 @@ def _is_known(context: str, name: str, fields: frozenset[str], *, in_list: bool)
             return name in TIME_NAMES
         case "one":
             return in_list
+        case "said":
+            return True
         case _:
-            return context in CONTEXTS
+            return context in CONTEXTS and "." not in name
 
 
 def names(node: Node | Each) -> Iterator[Name]:
@@ -193,7 +197,9 @@ def _filled(node: Node, contexts: Contexts, made: Sequence[Made]) -> Any:
         case Constant():
             return node.value
         case Name():
-            value = contexts.get(node.context, {}).get(node.name)
+            value: Any = contexts.get(node.context, {})
+            for part in node.name.split("."):
+                value = value.get(part) if isinstance(value, Mapping) else None
             return ABSENT if value is None else value
         case Text():
             values = [one if isinstance(one, str) else _filled(one, contexts, made) for one in node.parts]
@@ -217,10 +223,10 @@ def _entries(entry: Node | Each, contexts: Contexts, made: Sequence[Made]) -> li
 
 def times(created_ms: int, finished_ms: int) -> dict[str, Any]:
     """The context `time`."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"elapsed_s": (finished_ms - created_ms) / 1000}
     for when, at_ms in (("created", created_ms), ("finished", finished_ms)):
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
         found[when] = at.strftime("%Y-%m-%d %H:%M:%S")
         found[f"{when}_iso"] = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        found[f"{when}_s"] = at_ms / 1000
+        found[f"{when}_s"], found[f"{when}_unix"] = at_ms / 1000, at_ms // 1000
     return found

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from bide.catalog.fields import shown
 from bide.catalog.load import Operation
 from bide.errors import BadRequest, NotImplementedHere
 from bide.gateway import Gateway
-from bide.providers.base import Input, Source
+from bide.providers.base import ALLOWS, Input, Source
 from bide.tasks import items
 from bide.tasks.items import ItemFile, ItemRow
 
@@ -45,6 +46,8 @@ async def find(
         value = values.get(name)
         rows = [await _row(gateway, operation, user_id, name, one) for one in
                 (value if isinstance(value, list) else [] if value is None else [value])]  # fmt: skip
+        for row in rows:
+            _check_allowed(name, row, values)
         channels |= {row.channel for row in rows}
         if rows:
             sources[name] = tuple(_source(gateway, row) for row in rows)
@@ -68,14 +71,27 @@ async def _row(gateway: Gateway, operation: Operation, user_id: str, name: str, 
     return row
 
 
+def _check_allowed(name: str, row: ItemRow, values: Mapping[str, Any]) -> None:
+    """What made it may have said what can be done with it (`ALLOWS`)."""
+    for other, allowed in row.about.get(ALLOWS, {}).items():
+        value = values.get(other)
+        if value is None or value in allowed:
+            continue
+        listed = [shown(one) for one in allowed]
+        words = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else "".join(listed)
+        can = f"with this `{name}` it must be {words}" if listed else f"nothing of the kind can follow this `{name}`"
+        raise BadRequest(f"`{other}` is {shown(value)}; {can}.")
+
+
 def require(gateway: Gateway, operation: Operation, values: Mapping[str, Any], found: References) -> None:
     """Raises `NotImplementedHere` when nobody could ever do the request."""
+    capability = operation.capability_for(values)
     if found.channel is None:
-        gateway.channels.require(operation.capability, operation.model(values))
+        gateway.channels.require(capability, operation.model(values))
         return
     channel = gateway.channels.named(found.channel)
-    if channel is None or operation.capability not in channel.capabilities:
-        raise NotImplementedHere(f"The channel that made the source does not offer {operation.capability}. {BOUND}")
+    if channel is None or capability not in channel.capabilities:
+        raise NotImplementedHere(f"The channel that made the source does not offer {capability}. {BOUND}")
 
 
 def _source(gateway: Gateway, row: ItemRow) -> Source:

@@ -119,7 +119,7 @@ async def _bound_to(gateway: Gateway, wanted: Submission) -> str | None:
 
 def _admission(gateway: Gateway, wanted: Submission, task: Task, bound_to: str | None) -> _Admission:
     operation, caller = wanted.operation, wanted.caller
-    deadline_at = task.created_at + int(operation.entry.run_s_max * 1000)
+    deadline_at = task.created_at + int(operation.run_s(wanted.values) * 1000)
     lease, channel = _lease(gateway, wanted, bound_to) if wanted.waits else (None, None)
     price, open_max = operation.price(wanted.values), open_at_most(caller, operation)
     kept_ms = gateway.settings.retention_ms if caller.retention_ms is None else caller.retention_ms
@@ -146,7 +146,9 @@ def _lease(gateway: Gateway, wanted: Submission, bound_to: str | None) -> tuple[
 def _chosen(gateway: Gateway, wanted: Submission, bound_to: str | None) -> Channel | None:
     if bound_to is not None:
         return gateway.channels.named(bound_to)
-    return gateway.channels.choose(wanted.operation.capability, wanted.operation.model(wanted.values))
+    return gateway.channels.choose(
+        wanted.operation.capability_for(wanted.values), wanted.operation.model(wanted.values)
+    )
 
 
 def _hold(wanted: Submission, price: Price, task_id: str, at: int) -> Hold:

@@ -21,6 +21,12 @@ The vocabulary of `call.request` is that of the capability, not of the upstream.
 `moderation`, `output_format`, `output_compression`, `input_fidelity`, `user`; what the caller left out is
 absent or carries the catalogue's default. For `video.generate`: `prompt`, `model`, `aspect_ratio`, `resolution` or
 `size`, `duration` in seconds, `image_urls` (also as `inputs`); `video.upsample` and the like also name a source.
+`grid.generate`: `prompt` with its `--` parameters, `action`, `mode`, `version`, `hd`, `quality`, `split_images`,
+`translation`, the source `image_id`, the input `mask` (white: change it); its item has the files `raw`, `thumbnail`
+and `part`, the fields `actions`, `image_width` … as the answer, and `actions` again in `ALLOWS`. `grid.edit` has the
+input `image_url` in place of the source. `grid.animate`: `action` (`generate`, `extend`), `prompt`, `resolution`,
+`loop`, the inputs `image_url` and `end_image_url`, the source `video_id` and the number `video_index` of its film.
+`image.describe`, `prompt.shorten`, `text.translate`, `grid.seed` answer words in `Succeeded.response`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -28,6 +34,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import aiohttp
+
+ALLOWS = "allows"
+"""The key of an item's `about` that the gateway reads: by field, the values with which a request may follow it up
+(`{"action": ["upscale1", …]}`). A request with another is refused before it is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,8 @@ class Progress:
 
     percent: int
     fields: Mapping[str, Any] = field(default_factory=dict)
+    assets: tuple[Asset, ...] = ()
+    """Stored files that show how far it is. They go when the work is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ The last word of a kind wins, and a word that is none of these is part of the pr
 the same result.
 
 What takes time is `Pending`, and made when it is asked for; that needs no memory between the two. Only a call
-that somebody watches waits here, with unfinished pictures spread over the time.
+that somebody watches waits here, with unfinished pictures or reports spread over the time.
 
 Each capability has a module of its own with
 
@@ -24,14 +24,26 @@ Each capability has a module of its own with
     check(call)             raises `Refused` for what cannot be made
     make(call, steps)       makes it; processor time is spent in threads (`drawing_kept.paint`)
     watched(call, steps, progress)   optional: the same for somebody who watches
+    unfinished(call, steps, percent)   optional: how far it is at that many percent, for somebody who wants to know
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from bide.clock import Clock
 from bide.errors import ERRORS
-from bide.providers import sandbox_images, sandbox_video
-from bide.providers.base import Call, Failed, Outcome, Pending, Unknown
+from bide.providers import (
+    sandbox_images,
+    sandbox_lyrics,
+    sandbox_midjourney,
+    sandbox_midjourney_films,
+    sandbox_midjourney_words,
+    sandbox_song_forms,
+    sandbox_songs,
+    sandbox_speech,
+    sandbox_video,
+)
+from bide.providers.base import Call, Failed, Outcome, Pending, Progress, Unknown
 from bide.providers.drawing_files import Refused
 from bide.providers.sandbox_steps import Steps, steps_of
 
@@ -47,12 +59,18 @@ class Maker(Protocol):
     def make(self) -> Callable[[Call, Steps], Awaitable[Outcome]]: ...
 
 
-MAKERS: tuple[Maker, ...] = (sandbox_images, sandbox_video)
+MAKERS: tuple[Maker, ...] = (
+    sandbox_images, sandbox_lyrics, sandbox_midjourney, sandbox_midjourney_films, sandbox_midjourney_words,
+    sandbox_song_forms, sandbox_songs, sandbox_speech, sandbox_video,
+)  # fmt: skip
 _BY_CAPABILITY: dict[str, Any] = {name: maker for maker in MAKERS for name in maker.CAPABILITIES}
 
 CAPABILITIES = frozenset(_BY_CAPABILITY)
 TAKES_OUR_ID = True
 POLLS_WITH_INPUTS = True
+
+REPORTED = (0, 25, 50, 75)
+_clock = Clock()
 
 
 async def submit(call: Call) -> Outcome:
@@ -68,6 +86,8 @@ async def submit(call: Call) -> Outcome:
         return Unknown("The sandbox broke off before it answered.", detail="[unknown] in the prompt")
     if call.progress is not None and call.partial_images > 0 and not steps.fails and hasattr(maker, "watched"):
         return await _made(maker.watched(call, steps, call.progress))
+    if call.report is not None and hasattr(maker, "unfinished"):
+        return await _made(_reported(call, maker, steps, call.report))
     if steps.delay_s > 0:
         return Pending(f"sandbox-{call.task_id}", steps.delay_s)
     return await _finish(call, maker, steps)
@@ -76,6 +96,16 @@ async def submit(call: Call) -> Outcome:
 async def poll(call: Call, upstream_id: str) -> Outcome:
     """The delay is over: the caller comes back when it was told to."""
     return await _finish(call, _BY_CAPABILITY[call.capability], steps_of(call))
+
+
+async def _reported(
+    call: Call, maker: Any, steps: Steps, report: Callable[[Progress], Awaitable[None]]
+) -> Outcome:
+    """Somebody wants to know how far it is: told while the time passes."""
+    for percent in REPORTED:
+        await report(await maker.unfinished(call, steps, percent))
+        await _clock.sleep(steps.delay_s / len(REPORTED))
+    return await _finish(call, maker, steps)
 
 
 async def _finish(call: Call, maker: Maker, steps: Steps) -> Outcome:
