@@ -62,7 +62,7 @@ def _listed(operation: Operation) -> list[Block]:
     """The list of what it made, and forgetting one of them."""
     path, name = operation.paths[:1], listed.id_name(operation)
     gone = f"{name}={pages_examples.ITEM}"
-    shown = {key: pages_examples.SAID for key in operation.listed.entries} | {name: pages_examples.ITEM}
+    shown = dict.fromkeys(operation.listed.entries, pages_examples.SAID) | {name: pages_examples.ITEM}
     return [
         Routes("GET", path),
         Paragraph(
