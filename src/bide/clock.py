@@ -50,6 +50,15 @@ def uuid7(at_ms: int, chance: int) -> str:
     return f"{at_ms >> 16:08x}-{at_ms & 0xFFFF:04x}-{version:04x}-{variant:04x}-{chance & 0xFFFF_FFFF_FFFF:012x}"
 
 
+NEWEST_MS = (1 << 48) - 1
+"""The last time an id can hold."""
+
+
+def first_id(at_ms: int) -> str:
+    """The smallest id of a time, or of the nearest that an id can hold: where a window of ids begins."""
+    return uuid7(min(max(at_ms, 0), NEWEST_MS), 0)
+
+
 def time_of(id: str) -> int:
     """The time of a UUIDv7 in milliseconds."""
     return int(id[:8] + id[9:13], 16)

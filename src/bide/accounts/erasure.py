@@ -15,6 +15,7 @@ import msgspec
 
 from bide.accounts import store
 from bide.accounts.store import OWNER
+from bide.accounts.users import ERASED
 from bide.clock import Clock
 from bide.db import Database, Tx
 from bide.errors import BadRequest, NotFound
@@ -50,7 +51,7 @@ async def begin(tx: Tx, clock: Clock, user_id: str) -> None:
     if rows[0][1] is not None:
         return
     now = clock.now_ms()
-    await tx.run("UPDATE users SET name = $2, erased_at = $3 WHERE id = $1", user_id, f"erased-{user_id}", now)
+    await tx.run("UPDATE users SET name = $2, erased_at = $3 WHERE id = $1", user_id, f"{ERASED}{user_id}", now)
     await anonymise(tx, user_id, now)
     await tx.run(
         "INSERT INTO erasures (id, user_id, at, receipt) VALUES ($1, $2, $3, $4)",

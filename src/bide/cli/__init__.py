@@ -6,12 +6,11 @@ make every small command wait for them.
 
 import io
 import sys
-from collections import UserDict
-from importlib import import_module
 
 import click
 
 from bide import __version__
+from bide.cli.lazy import Loaded
 
 COMMANDS = {
     "serve": "bide.cli.serve",
@@ -32,24 +31,12 @@ COMMANDS = {
 """Each command and the module that has it under the same name (`-` is `_` there), in the order of the help."""
 
 
-class _Loaded(UserDict[str, click.Command]):
-    """The commands by name; a module is loaded when its command is looked at."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.data = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
-
-    def __getitem__(self, name: str) -> click.Command:
-        command: click.Command = getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
-        return command
-
-
 class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # not sorted: what is asked for first stands first
 
 
-@click.group(cls=_Group, commands=_Loaded(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, commands=Loaded(COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bide")
 def main() -> None:
     """A self-hosted gateway for generative media.

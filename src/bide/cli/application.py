@@ -92,7 +92,7 @@ async def _create(
         made = await write_one(db, create)
         if made is None:
             raise CommandError(f"the user {owner!r} was erased")
-        return made, (await ledger.balances(db, [made.id])).get(made.id, Balance())
+        return made, (await ledger.balances(db, [made.id]))[made.id]
 
 
 # -- list, show
@@ -135,7 +135,7 @@ async def _list(settings: Settings, owner: str | None, service: str | None, limi
 async def _shown(db: Database, found: list[Application]) -> list[_Shown]:
     ids = [one.id for one in found]
     balances, paid = await ledger.balances(db, ids), await granting.paid(db, ids)
-    return [(one, balances.get(one.id, Balance()), one.id in paid) for one in found]
+    return [(one, balances[one.id], one.id in paid) for one in found]
 
 
 def _document(one: Application, balance: Balance, paid: bool) -> dict[str, Any]:

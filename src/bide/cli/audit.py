@@ -8,7 +8,7 @@ import click
 
 from bide.cli.options import not_nan
 from bide.cli.shared import json_option, one_sentence, opened, place, print_json, print_table, run, settings_of
-from bide.clock import Clock, uuid7
+from bide.clock import Clock, first_id
 from bide.credits.audit import CHECKS, Report
 from bide.credits.audit import audit as prove
 from bide.settings import Settings
@@ -41,7 +41,7 @@ def audit(since: float | None, as_json: bool) -> None:
 async def _audit(settings: Settings, hours: float | None) -> Report:
     clock = Clock()
     now = clock.now_ms()
-    since = "" if hours is None else uuid7(max(now - int(hours * HOUR_MS), 0), 0)
+    since = "" if hours is None else first_id(now - int(hours * HOUR_MS))
     async with opened(settings, clock) as db:
         return await prove(db, now, since)
 

@@ -44,4 +44,4 @@ async def _grant(
         one = await find_application(db, id_or_name)
         wanted = granting.new_top_up(clock, one.id, amount, WHO, memo, grant_id)
         fresh = await write_one(db, lambda tx: granting.top_up(tx, clock.now_ms(), wanted))
-        return one, (await ledger.balances(db, [one.id])).get(one.id, Balance()), fresh
+        return one, (await ledger.balances(db, [one.id]))[one.id], fresh

@@ -6,8 +6,8 @@ from typing import Any
 import click
 import msgspec
 
-from bide.app import open_gateway
 from bide.callbacks import store as callbacks
+from bide.cli.lazy import Loaded
 from bide.cli.shared import (
     TEXT,
     CommandError,
@@ -26,7 +26,6 @@ from bide.cli.shared import (
 )
 from bide.clock import Clock
 from bide.db import Database, Row
-from bide.flow import cancel as cancelling
 from bide.settings import Settings
 from bide.tasks import attempts, inspect, store
 from bide.tasks.attempts import Attempt
@@ -35,7 +34,7 @@ from bide.tasks.states import State
 LIMIT_MAX = 10_000
 
 
-@click.group()
+@click.group(commands=Loaded({"cancel": "bide.cli.task_cancel"}))
 def task() -> None:
     """Shows and cancels tasks, and sends a callback again."""
 
@@ -111,7 +110,7 @@ async def _show(settings: Settings, task_id: str) -> _Shown:
     async with opened(settings, Clock()) as db:
         # The queue is read first: a task that ends in between is found in what it left.
         queued = await inspect.open_attempt(db, task_id)
-        record = await _record(db, task_id)
+        record = await find_task(db, task_id)
         ending = await store.ending(db, task_id)
         if ending is None:
             state, error = (queued[0] if queued else State.QUEUED.value), None
@@ -121,7 +120,8 @@ async def _show(settings: Settings, task_id: str) -> _Shown:
         return _Shown(record, state, error, queued, ended, await callbacks.of_task(db, task_id))
 
 
-async def _record(db: Database, task_id: str) -> store.Record:
+async def find_task(db: Database, task_id: str) -> store.Record:
+    """The task that a command line names. Raises `CommandError`."""
     record = await store.record(db, task_id)
     if record is None:
         raise CommandError(f"there is no task {task_id!r}")
@@ -229,7 +229,7 @@ def resend(task_id: str) -> None:
 async def _resend(settings: Settings, task_id: str) -> list[str]:
     clock = Clock()
     async with opened(settings, clock) as db:
-        record, owed = await _record(db, task_id), await callbacks.of_task(db, task_id)
+        record, owed = await find_task(db, task_id), await callbacks.of_task(db, task_id)
         if not owed:
             raise CommandError(f"task {task_id} has no callback" + ("" if record.finished_at else " yet"))
         ids = [row[0] for row, _ in owed]
@@ -237,26 +237,3 @@ async def _resend(settings: Settings, task_id: str) -> list[str]:
     if not sent:
         raise CommandError(f"the callback of task {task_id} is still to be sent")
     return sent
-
-
-# -- cancel
-
-
-@task.command()
-@click.argument("task_id", metavar="ID", type=TEXT)
-@one_sentence
-def cancel(task_id: str) -> None:
-    """Ends an open task: nothing is charged, and its callback is sent as for a failure.
-
-    Whoever works on it, its result is not taken any more. What an upstream was asked for may still be made there.
-    """
-    run(_cancel(settings_of(), task_id))
-    click.echo(f"Task {plain(task_id)} is cancelled.")
-
-
-async def _cancel(settings: Settings, task_id: str) -> None:
-    # No channel is asked, so none has to be set up right.
-    async with open_gateway(msgspec.structs.replace(settings, channels=())) as gateway:
-        await _record(gateway.db, task_id)
-        if not await cancelling.cancel(gateway, task_id):
-            raise CommandError(f"task {task_id} has ended already")

@@ -1,7 +1,5 @@
 """`bide user`: makes, lists, shows and erases those who pay."""
 
-from collections import UserDict
-from importlib import import_module
 from typing import Any
 
 import click
@@ -10,6 +8,7 @@ from bide.accounts import applications, users
 from bide.accounts.applications import Application, Filter
 from bide.accounts.store import ensure_owner
 from bide.accounts.users import User
+from bide.cli.lazy import Loaded
 from bide.cli.options import LISTED_MAX, limit_option, quiet_option, say_more
 from bide.cli.shared import (
     TEXT,
@@ -34,19 +33,7 @@ from bide.db import Database, Tx, write_one
 from bide.settings import Settings
 
 
-class _Commands(UserDict[str, click.Command]):
-    """`erase` needs all parts of a gateway: it is loaded when it is asked for, and no other command waits for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.data = {"erase": None}  # type: ignore[dict-item]
-
-    def __getitem__(self, name: str) -> click.Command:
-        command: click.Command = import_module("bide.cli.user_erase").erase if name == "erase" else self.data[name]
-        return command
-
-
-@click.group(commands=_Commands())
+@click.group(commands=Loaded({"erase": "bide.cli.user_erase"}))
 def user() -> None:
     """Creates, lists, shows and erases users: who pays."""
 
@@ -159,4 +146,4 @@ async def _show(settings: Settings, id_or_name: str) -> tuple[User, list[tuple[A
         one = await find_user(db, id_or_name)
         _, owned = await applications.listed(db, Filter(user_id=one.id), LISTED_MAX, 0, ascending=True)
         balances = await ledger.balances(db, [app.id for app in owned])
-        return one, [(app, balances.get(app.id, Balance())) for app in owned]
+        return one, [(app, balances[app.id]) for app in owned]

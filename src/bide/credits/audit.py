@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bide.clock import uuid7
+from bide.clock import first_id
 from bide.credits.pricing import shown
 from bide.db import Database, Row
 
@@ -88,7 +88,7 @@ async def horizon(db: Database, at_ms: int) -> str:
     Whatever ends from now on has this id or a later one.
     """
     row = await db.row("SELECT min(task_id) FROM queue")
-    newest = uuid7(max(at_ms - SLACK_MS, 0), 0)
+    newest = first_id(at_ms - SLACK_MS)
     return min(row[0], newest) if row is not None and row[0] is not None else newest
 
 

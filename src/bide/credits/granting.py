@@ -71,7 +71,7 @@ async def top_up(tx: Tx, at_ms: int, wanted: TopUp) -> bool:
         if before[0][0] != wanted.amount:
             raise BadRequest("`id` was used before, with another amount.")
         return False
-    balance = (await ledger.balances(tx, [wanted.application_id])).get(wanted.application_id, ledger.Balance())
+    balance = (await ledger.balances(tx, [wanted.application_id]))[wanted.application_id]
     if wanted.amount < 0 and balance.left + wanted.amount < 0:
         raise BadRequest(f"`amount`: no more than {shown(max(balance.left, 0))} credits can be taken away.")
     if balance.granted + wanted.amount > CREDITS_MAX * MICRO:

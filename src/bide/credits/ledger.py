@@ -16,7 +16,7 @@ commit, so two that meet cannot both spend the same credit. Whoever gives back n
 slot of its own: a sum over slots can only have grown meanwhile.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -231,9 +231,9 @@ _BALANCES = (
 )
 
 
-async def balances(source: Database | Tx, ids: list[str]) -> dict[str, Balance]:
-    """The balances of some applications; one without any movement has none here."""
-    return {row[0]: Balance(*row[1:]) for row in await source.rows(_BALANCES, ids)}
+async def balances(source: Database | Tx, ids: list[str]) -> defaultdict[str, Balance]:
+    """The balances of some applications by id; where nothing was ever moved there is none, which reads as nothing."""
+    return defaultdict(Balance, {row[0]: Balance(*row[1:]) for row in await source.rows(_BALANCES, ids)})
 
 
 async def spent(db: Database, credential_ids: list[str]) -> dict[str, tuple[int, int]]:

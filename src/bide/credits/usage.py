@@ -13,10 +13,8 @@ from datetime import date, datetime, timedelta, tzinfo
 from operator import attrgetter
 from typing import Any
 
-from bide.clock import uuid7
-from bide.db import Database, Tx
-
-NEWEST_MS = (1 << 48) - 1
+from bide.clock import first_id
+from bide.db import Database, Tx, mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +179,17 @@ def page_query(
     """One walk of an index for each name that is looked up by an index: application or trace id."""
     args: list[Any] = []
     order, beyond = ("ASC", ">") if ascending else ("DESC", "<")
-    reach = _add(args, offset + limit)
+    reach = mark(args, offset + limit)
     walks = []
     for one in _branches(wanted):
         where = _where(one, args)
         if after:
-            where += f"{' AND' if where else ' WHERE'} id {beyond} {_add(args, after)}"
+            where += f"{' AND' if where else ' WHERE'} id {beyond} {mark(args, after)}"
         walks.append(f"SELECT {COLUMNS} FROM usage{where} ORDER BY id {order} LIMIT {reach}")
     if len(walks) == 1 and not offset:
         return walks[0], args
     parts = " UNION ALL ".join(f"SELECT * FROM ({walk}) AS b{at}" for at, walk in enumerate(walks))
-    return f"{parts} ORDER BY id {order} LIMIT {_add(args, limit)} OFFSET {_add(args, offset)}", args
+    return f"{parts} ORDER BY id {order} LIMIT {mark(args, limit)} OFFSET {mark(args, offset)}", args
 
 
 def total_query(wanted: Filter) -> tuple[str, list[Any]]:
@@ -218,32 +216,23 @@ def _where(wanted: Filter, args: list[Any]) -> str:
     if wanted.applications:
         told.append(_any(f"application_id{hidden}", wanted.applications, args))
     elif wanted.user_id is not None:
-        told.append(f"user_id{hidden} = {_add(args, wanted.user_id)}")
+        told.append(f"user_id{hidden} = {mark(args, wanted.user_id)}")
     if wanted.credentials:
         told.append(_any("credential_id", wanted.credentials, args))
     if wanted.operations is not None:
-        pairs = [f"service = {_add(args, service)} AND operation = {_add(args, path)}"
+        pairs = [f"service = {mark(args, service)} AND operation = {mark(args, path)}"
                  for service, path in wanted.operations]  # fmt: skip
         told.append(f"({' OR '.join(pairs) or '1 = 0'})")
     if wanted.statuses:
         told.append(_any("status", wanted.statuses, args))
     if wanted.from_ms is not None:
-        told.append(f"id >= {_add(args, uuid7(_clamp(wanted.from_ms), 0))}")
+        told.append(f"id >= {mark(args, first_id(wanted.from_ms))}")
     if wanted.until_ms is not None:
-        told.append(f"id < {_add(args, uuid7(_clamp(wanted.until_ms), 0))}")
+        told.append(f"id < {mark(args, first_id(wanted.until_ms))}")
     return f" WHERE {' AND '.join(told)}" if told else ""
 
 
 def _any(column: str, values: Sequence[str | int], args: list[Any]) -> str:
     if len(values) == 1:
-        return f"{column} = {_add(args, values[0])}"
-    return f"{column} = ANY({_add(args, list(values))})"
-
-
-def _clamp(at_ms: int) -> int:
-    return min(max(at_ms, 0), NEWEST_MS)
-
-
-def _add(args: list[Any], value: Any) -> str:
-    args.append(value)
-    return f"${len(args)}"
+        return f"{column} = {mark(args, values[0])}"
+    return f"{column} = ANY({mark(args, list(values))})"

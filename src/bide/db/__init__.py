@@ -108,6 +108,12 @@ class Database(Protocol):
         ...
 
 
+def mark(args: list[Any], value: Any) -> str:
+    """Adds an argument of a statement that is being put together, and answers its placeholder."""
+    args.append(value)
+    return f"${len(args)}"
+
+
 async def connect(settings: Settings) -> Database:
     """The database of the settings, connected. Raises `DatabaseError` with a sentence when it cannot be."""
     scheme = urlsplit(settings.database_url).scheme if settings.database_url else "sqlite"

@@ -145,7 +145,7 @@ async def _pay(tx: Tx, items: list[tuple[_Rows, Terms]]) -> None:
     records: list[Usage] = []
     for (item, terms), settlement in reversed(list(zip(items, settlements, strict=True))):  # sums are after the last
         task, charged, held = item.work.task, settlement.charged, settlement.held
-        balance = balances.get(task.application_id, ledger.Balance())
+        balance = balances[task.application_id]
         balances[task.application_id] = replace(balance, used=balance.used - charged.own)
         error = ERRORS.get(item.code, ApiFailure) if item.state is not State.SUCCEEDED else None
         records.append(Usage(

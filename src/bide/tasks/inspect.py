@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bide.clock import uuid7
-from bide.db import Database, Row
-from bide.tasks.search import NEWEST_MS
+from bide.clock import first_id
+from bide.db import Database, Row, mark
 
 
 async def file_names(db: Database, task_id: str) -> list[Row]:
@@ -118,12 +117,12 @@ _LINES = (
 def page_query(wanted: Wanted, limit: int, offset: int, *, ascending: bool = False) -> tuple[str, list[Any]]:
     args: list[Any] = []
     order = "ASC" if ascending else "DESC"
-    reach = _add(args, offset + limit)
+    reach = mark(args, offset + limit)
     walks = [
         f"SELECT id FROM ({branch} ORDER BY id {order} LIMIT {reach}) AS b{at}"
         for at, branch in enumerate(_branches(wanted, args))
     ]
-    return f"{' UNION '.join(walks)} ORDER BY id {order} LIMIT {_add(args, limit)} OFFSET {_add(args, offset)}", args
+    return f"{' UNION '.join(walks)} ORDER BY id {order} LIMIT {mark(args, limit)} OFFSET {mark(args, offset)}", args
 
 
 def _branches(wanted: Wanted, args: list[Any]) -> list[str]:
@@ -133,7 +132,7 @@ def _branches(wanted: Wanted, args: list[Any]) -> list[str]:
         return [_OF_QUEUE + _where(wanted, args, [])]
     visible = ["t.visible = 1"]
     if wanted.ids is not None:
-        named = _OF_TASKS + _where(wanted, args, [f"t.id = ANY({_add(args, list(wanted.ids))})", *visible])
+        named = _OF_TASKS + _where(wanted, args, [f"t.id = ANY({mark(args, list(wanted.ids))})", *visible])
         return [named] if wanted.state else [named, _OF_QUEUE + _where(wanted, args, visible)]
     if wanted.user_id is None:
         return [_OF_TASKS + _where(wanted, args, visible)]
@@ -150,25 +149,16 @@ def _where(wanted: Wanted, args: list[Any], told: list[str]) -> str:
     for column, value in (("user_id", wanted.user_id), ("application_id", wanted.application_id),
                           ("trace_id", wanted.trace_id)):  # fmt: skip
         if value is not None:
-            told.append(f"t.{column} = {_add(args, value)}")
+            told.append(f"t.{column} = {mark(args, value)}")
     if wanted.services is not None:
         names = wanted.services
-        told.append(f"t.service = {_add(args, names[0])}" if len(names) == 1 else
-                    f"t.service = ANY({_add(args, list(names))})")  # fmt: skip
+        told.append(f"t.service = {mark(args, names[0])}" if len(names) == 1 else
+                    f"t.service = ANY({mark(args, list(names))})")  # fmt: skip
     if wanted.state not in (None, OPEN):
-        ended = f"SELECT 1 FROM endings e WHERE e.task_id = t.id AND e.state = {_add(args, wanted.state)}"
+        ended = f"SELECT 1 FROM endings e WHERE e.task_id = t.id AND e.state = {mark(args, wanted.state)}"
         told.append(f"EXISTS ({ended})")
     if wanted.from_ms is not None:
-        told.append(f"t.id >= {_add(args, uuid7(_clamp(wanted.from_ms), 0))}")
+        told.append(f"t.id >= {mark(args, first_id(wanted.from_ms))}")
     if wanted.until_ms is not None:
-        told.append(f"t.id < {_add(args, uuid7(_clamp(wanted.until_ms), 0))}")
+        told.append(f"t.id < {mark(args, first_id(wanted.until_ms))}")
     return f" WHERE {' AND '.join(told)}" if told else ""
-
-
-def _clamp(at_ms: int) -> int:
-    return min(max(at_ms, 0), NEWEST_MS)
-
-
-def _add(args: list[Any], value: Any) -> str:
-    args.append(value)
-    return f"${len(args)}"

@@ -8,10 +8,9 @@ from counters, so it costs the same in a large table.
 from dataclasses import dataclass
 from typing import Any
 
-from bide.clock import uuid7
-from bide.db import Database
+from bide.clock import first_id
+from bide.db import Database, mark
 
-NEWEST_MS = (1 << 48) - 1
 WALK_MAX = 500
 """Rows of an index that are read in the event loop."""
 
@@ -67,50 +66,41 @@ async def total(db: Database, wanted: Filter) -> int:
 def page_query(wanted: Filter, offset: int, limit: int) -> tuple[str, list[Any]]:
     args: list[Any] = []
     branches = _branches(wanted, args)
-    reach = _add(args, offset + limit)
+    reach = mark(args, offset + limit)
     parts = [f"SELECT id FROM ({branch} ORDER BY id DESC LIMIT {reach}) AS b{i}" for i, branch in enumerate(branches)]
     # UNION, not UNION ALL: a task named by its id and by its trace id is listed once.
-    return f"{' UNION '.join(parts)} ORDER BY id DESC LIMIT {_add(args, limit)} OFFSET {_add(args, offset)}", args
+    return f"{' UNION '.join(parts)} ORDER BY id DESC LIMIT {mark(args, limit)} OFFSET {mark(args, offset)}", args
 
 
 def total_query(wanted: Filter) -> tuple[str, list[Any]]:
     args: list[Any] = []
     if not wanted.is_counted:
         return f"SELECT count(*) FROM ({' UNION '.join(_branches(wanted, args))}) AS matches", args
-    where = f"user_id = {_add(args, wanted.user_id)} AND service = {_add(args, wanted.service)}"
+    where = f"user_id = {mark(args, wanted.user_id)} AND service = {mark(args, wanted.service)}"
     if wanted.types:
-        where += f" AND type = ANY({_add(args, list(wanted.types))})"
+        where += f" AND type = ANY({mark(args, list(wanted.types))})"
     if wanted.application_id:
-        where += f" AND application_id = {_add(args, wanted.application_id)}"
+        where += f" AND application_id = {mark(args, wanted.application_id)}"
     return f"SELECT coalesce(sum(n), 0) FROM task_counts WHERE {where}", args
 
 
 def _branches(wanted: Filter, args: list[Any]) -> list[str]:
     """One query per type and per way to name tasks, so that each walks a single index in order."""
-    user, service, shared = f"user_id = {_add(args, wanted.user_id)}", _add(args, wanted.service), " AND visible = 1"
+    user, service, shared = f"user_id = {mark(args, wanted.user_id)}", mark(args, wanted.service), " AND visible = 1"
     if wanted.application_id:
-        shared += f" AND application_id = {_add(args, wanted.application_id)}"
+        shared += f" AND application_id = {mark(args, wanted.application_id)}"
     if wanted.created_at_min is not None:
-        shared += f" AND id >= {_add(args, uuid7(_clamp(wanted.created_at_min), 0))}"
+        shared += f" AND id >= {mark(args, first_id(wanted.created_at_min))}"
     if wanted.created_at_max is not None:
-        shared += f" AND id < {_add(args, uuid7(_clamp(wanted.created_at_max + 1), 0))}"
+        shared += f" AND id < {mark(args, first_id(wanted.created_at_max + 1))}"
     plain = f"SELECT id FROM tasks WHERE {user} AND service = {service}{shared}"
     named = []
     if wanted.ids:
-        named.append(f"{plain} AND id = ANY({_add(args, list(wanted.ids))})")
+        named.append(f"{plain} AND id = ANY({mark(args, list(wanted.ids))})")
     if wanted.trace_ids:
         # `|| ''` hides the two columns from SQLite's planner, which knows no statistics: it would walk all of the
         # user's tasks in their order rather than look the few names up.
-        few = f"trace_id = ANY({_add(args, list(wanted.trace_ids))}) AND service || '' = {service}"
+        few = f"trace_id = ANY({mark(args, list(wanted.trace_ids))}) AND service || '' = {service}"
         named.append(f"SELECT id || '' AS id FROM tasks WHERE {user} AND {few}{shared}")
-    typed = [f" AND type = {_add(args, name)}" for name in wanted.types]
+    typed = [f" AND type = {mark(args, name)}" for name in wanted.types]
     return [f"{query}{kind}" for query in named or [plain] for kind in typed or [""]]
-
-
-def _clamp(at_ms: int) -> int:
-    return min(max(at_ms, 0), NEWEST_MS)
-
-
-def _add(args: list[Any], value: Any) -> str:
-    args.append(value)
-    return f"${len(args)}"

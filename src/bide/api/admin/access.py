@@ -114,6 +114,11 @@ def whose(request: Request, manager: Manager) -> str | None:
     return manager.user_id
 
 
+def owner_of(manager: Manager) -> str | None:
+    """Whose things a manager may name by id; None: everybody's."""
+    return None if manager.superuser else manager.user_id
+
+
 # -- what is asked
 
 
@@ -135,8 +140,11 @@ def page_of(request: Request) -> Page:
 
 def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
     text = request.query_params.get(name)
-    if not text:
-        return default
+    return whole_number(name, text, least, most) if text else default
+
+
+def whole_number(name: str, text: str, least: int, most: int) -> int:
+    """The value of a parameter. Raises `BadRequest` with a sentence."""
     if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
         raise BadRequest(f"`{name}` must be a whole number from {least} to {most}.")
     return int(text)

@@ -27,6 +27,7 @@ from bide.api.admin.access import (
     iso,
     listing,
     manager_of,
+    owner_of,
     page_of,
     routes,
     superuser_of,
@@ -61,7 +62,7 @@ async def documents(gateway: Gateway, found: Sequence[Application]) -> list[dict
         gateway, [one for several in owned.values() for one in several]
     )}  # fmt: skip
     return [
-        _document(one, balances.get(one.id, Balance()), one.id in paid, [shown[c.id] for c in owned.get(one.id, ())])
+        _document(one, balances[one.id], one.id in paid, [shown[c.id] for c in owned.get(one.id, ())])
         for one in found
     ]
 
@@ -105,12 +106,7 @@ async def _list(request: Request) -> Response:
 async def _show(request: Request) -> Response:
     """One application."""
     manager, gateway = await manager_of(request), gateway_of(request)
-    return await _answer(gateway, await applications.one(gateway.db, request.path_params["id"], _owner(manager)))
-
-
-def _owner(manager: Manager) -> str | None:
-    """Whose things a manager may name by id; None: everybody's."""
-    return None if manager.superuser else manager.user_id
+    return await _answer(gateway, await applications.one(gateway.db, request.path_params["id"], owner_of(manager)))
 
 
 # -- create
@@ -208,7 +204,7 @@ def retention_ms(days: float | None) -> int | None:
 async def _set(request: Request, manager: Manager, changes: dict[str, Any]) -> Response:
     gateway, wanted = gateway_of(request), request.path_params["id"]
     now = gateway.clock.now_ms()
-    changed = await write_one(gateway.db, lambda tx: applications.change(tx, now, wanted, _owner(manager), changes))
+    changed = await write_one(gateway.db, lambda tx: applications.change(tx, now, wanted, owner_of(manager), changes))
     return await _answer(gateway, changed)
 
 

@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from bide.accounts import credentials
 from bide.accounts.credentials import Credential, Filter, check_api_ids, check_host, check_metadata
-from bide.accounts.platform import Manager
 from bide.accounts.users import check_name
 from bide.api.admin.access import (
     answer,
@@ -26,6 +25,7 @@ from bide.api.admin.access import (
     listing,
     manager_of,
     moment,
+    owner_of,
     page_of,
     routes,
     whose,
@@ -67,11 +67,6 @@ async def _answer(
     return answer(document if token is None else document | {"token": token}, status)
 
 
-def _owner(manager: Manager) -> str | None:
-    """Whose things a manager may name by id; None: everybody's."""
-    return None if manager.superuser else manager.user_id
-
-
 # -- list, show
 
 
@@ -89,7 +84,7 @@ async def _list(request: Request) -> Response:
 async def _show(request: Request) -> Response:
     """One credential, its token masked."""
     manager, gateway = await manager_of(request), gateway_of(request)
-    return await _answer(gateway, await credentials.one(gateway.db, request.path_params["id"], _owner(manager)))
+    return await _answer(gateway, await credentials.one(gateway.db, request.path_params["id"], owner_of(manager)))
 
 
 # -- create, change
@@ -150,7 +145,7 @@ async def _create(request: Request) -> Response:
     columns = {"name": "default", **_columns(gateway, wanted)}
     clock, token = gateway.clock, gateway.clock.token()
     made = await write_one(gateway.db, lambda tx: credentials.create(
-        tx, clock, wanted.application_id, _owner(manager), token, columns
+        tx, clock, wanted.application_id, owner_of(manager), token, columns
     ))  # fmt: skip
     return await _answer(gateway, made, token, 201)
 
@@ -160,7 +155,7 @@ async def _change(request: Request) -> Response:
     manager, gateway = await manager_of(request), gateway_of(request)
     columns, wanted = _columns(gateway, await body_of(request, _Change)), request.path_params["id"]
     now = gateway.clock.now_ms()
-    changed = await write_one(gateway.db, lambda tx: credentials.change(tx, now, wanted, _owner(manager), columns))
+    changed = await write_one(gateway.db, lambda tx: credentials.change(tx, now, wanted, owner_of(manager), columns))
     return await _answer(gateway, changed)
 
 
@@ -176,7 +171,7 @@ async def _rotate(request: Request) -> Response:
     manager, gateway = await manager_of(request), gateway_of(request)
     await body_of(request, _Nothing)
     now, token, wanted = gateway.clock.now_ms(), gateway.clock.token(), request.path_params["id"]
-    changed = await write_one(gateway.db, lambda tx: credentials.rotate(tx, now, wanted, _owner(manager), token))
+    changed = await write_one(gateway.db, lambda tx: credentials.rotate(tx, now, wanted, owner_of(manager), token))
     return await _answer(gateway, changed, token)
 
 
@@ -184,7 +179,7 @@ async def _revoke(request: Request) -> Response:
     """Revokes a credential."""
     manager, gateway = await manager_of(request), gateway_of(request)
     now, wanted = gateway.clock.now_ms(), request.path_params["id"]
-    if not await write_one(gateway.db, lambda tx: credentials.revoke(tx, now, wanted, _owner(manager))):
+    if not await write_one(gateway.db, lambda tx: credentials.revoke(tx, now, wanted, owner_of(manager))):
         raise NotFound
     return gone()
 

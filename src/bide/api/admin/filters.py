@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from starlette.requests import Request
 
-from bide.api.admin.access import time_of
+from bide.api.admin.access import time_of, whole_number
 from bide.catalog.load import Catalog, Operation
 from bide.errors import BadRequest
 
@@ -41,11 +41,7 @@ def choice(request: Request, name: str, *values: str) -> str | None:
 
 def wholes(request: Request, name: str, least: int, most: int) -> tuple[int, ...]:
     """As `texts`, of whole numbers."""
-    found = texts(request, name)
-    for one in found:
-        if not (one.isascii() and one.isdigit() and len(one) < 12 and least <= int(one) <= most):
-            raise BadRequest(f"`{name}` must be a whole number from {least} to {most}.")
-    return tuple(map(int, found))
+    return tuple(whole_number(name, one, least, most) for one in texts(request, name))
 
 
 def window(request: Request) -> tuple[int | None, int | None]:

@@ -17,6 +17,7 @@ from bide.api.admin.access import (
     listing,
     manager_of,
     moment,
+    owner_of,
     page_of,
     routes,
     whose,
@@ -88,7 +89,7 @@ async def _create(request: Request) -> Response:
 async def _revoke(request: Request) -> Response:
     """Revokes a management token."""
     manager, gateway = await manager_of(request), gateway_of(request)
-    user_id, token_id = None if manager.superuser else manager.user_id, request.path_params["id"]
+    user_id, token_id = owner_of(manager), request.path_params["id"]
     now = gateway.clock.now_ms()
     if not await write_one(gateway.db, lambda tx: platform.revoke(tx, now, token_id, user_id)):
         raise NotFound
