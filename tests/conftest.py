@@ -17,6 +17,14 @@ hypothesis.settings.register_profile("same", derandomize=True, database=None, **
 hypothesis.settings.register_profile("search", **_NO_CLOCK)  # type: ignore[arg-type]
 hypothesis.settings.load_profile("same")
 
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Says at once what failed: a run that is cut short never gets to its summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext[-4000:]}", flush=True)
+
+
 for _name in [name for name in os.environ if name.startswith("BIDE_")]:
     del os.environ[_name]
 
