@@ -162,6 +162,17 @@ def test_close_commits_what_waits(on_both: Settings) -> None:
     asyncio.run(run())
 
 
+def test_who_writes_after_the_close_is_told(on_both: Settings) -> None:
+    async def test() -> None:
+        db = await database.connect(on_both)
+        await db.close()
+        await db.close()
+        with pytest.raises(DatabaseError, match="closed"):
+            await db.write(put, ("a", 1))
+
+    asyncio.run(test())
+
+
 def test_migrations_run_once_whoever_comes_first(on_both: Settings) -> None:
     async def run() -> None:
         nodes = [await database.connect(on_both) for _ in range(3)]
@@ -239,5 +250,18 @@ def test_whoever_stops_waiting_for_a_scan_takes_no_place_of_others(on_both: Sett
             await asyncio.sleep(0.01)
             long.cancel()
         assert [tuple(row) for row in await db.scan("SELECT 1")] == [(1,)]
+
+    use(on_both, test)
+
+
+ENDLESS = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+def test_a_scan_that_nobody_waits_for_ends_and_holds_up_no_close(on_both: Settings) -> None:
+    async def test(db: Database) -> None:
+        for _ in range(8):
+            endless = asyncio.create_task(db.scan(ENDLESS))
+            await asyncio.sleep(0.01)
+            endless.cancel()
 
     use(on_both, test)

@@ -297,6 +297,8 @@ class Postgres:
     # -- writes
 
     async def write(self, batch: Batch[Item, Result], item: Item) -> Result:
+        if self._closing:
+            raise DatabaseError("The database is closed.")
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append(Waiting(batch, item, done))
         self._arrived.set()

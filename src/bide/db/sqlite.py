@@ -99,14 +99,14 @@ class SQLite:
     def __init__(self, path: str) -> None:
         self._path = path
         self._loop = asyncio.get_running_loop()
+        self._closing = False
         self._wakes = Wakes()
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         writer = _open(path)  # first: it may have to recover the log of a process that was killed
         self._reader = _open(path, read_only=True)
-        self._scanners: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._scanners: asyncio.Queue[_Scanner] = asyncio.Queue()
         for _ in range(SCANS):
-            self._scanners.put(_open(path, read_only=True))
-        self._scanning = asyncio.Semaphore(SCANS)
+            self._scanners.put_nowait(_Scanner(path))
         self._thread = threading.Thread(target=self._write_for_ever, args=(writer,), name="bide-writer", daemon=True)
         self._thread.start()
 
@@ -125,19 +125,22 @@ class SQLite:
         return found
 
     async def scan(self, sql: str, *args: Any) -> list[Row]:
-        def read() -> list[Row]:
-            scanner = self._scanners.get()  # there is one, unless somebody who waited for a scan was cancelled
-            try:
-                return scanner.execute(translate(sql), _arguments(args)).fetchall()
-            finally:
-                self._scanners.put(scanner)
-
-        async with self._scanning:
-            return await asyncio.to_thread(read)
+        scanner = await self._scanners.get()
+        abandoned = threading.Event()
+        job = self._loop.run_in_executor(None, scanner.read, abandoned, translate(sql), _arguments(args))
+        # Free when its thread has ended, which is later than now for a caller who stops waiting.
+        job.add_done_callback(lambda _: self._scanners.put_nowait(scanner))
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            abandoned.set()
+            raise
 
     # -- writes
 
     async def write(self, batch: Batch[Item, Result], item: Item) -> Result:
+        if self._closing:
+            raise DatabaseError("The database is closed.")
         done: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.put(Waiting(batch, item, done))
         return await done
@@ -159,15 +162,13 @@ class SQLite:
         return await write_one(self, run)
 
     async def close(self) -> None:
-        if self._thread.is_alive():
+        if not self._closing:
+            self._closing = True
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._reader.close()
-            await asyncio.to_thread(self._close_scanners)
-
-    def _close_scanners(self) -> None:
-        for _ in range(SCANS):
-            self._scanners.get().close()
+            for _ in range(SCANS):
+                (await self._scanners.get()).close()
 
     def _write_for_ever(self, connection: sqlite3.Connection) -> None:
         """The writer thread: waits for one write, takes all that wait, commits them together."""
@@ -193,6 +194,31 @@ class SQLite:
     def _answer(self, answers: list[Answer], wakes: set[str]) -> None:
         resolve(answers)
         self._wakes.fire(wakes)
+
+
+class _Scanner:
+    """A connection for looks through many rows, one at a time; one that nobody waits for any more is given up."""
+
+    _STEPS = 10_000
+    """Steps of SQLite's machine between two looks at whether to go on: some tenth of a millisecond."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = _open(path, read_only=True)
+        self._connection.set_progress_handler(lambda: self._abandoned.is_set(), self._STEPS)
+        self._abandoned = threading.Event()
+
+    def read(self, abandoned: threading.Event, sql: str, args: Sequence[Any]) -> list[Row]:
+        """In a thread. Nothing as soon as it is abandoned."""
+        self._abandoned = abandoned
+        try:
+            return self._connection.execute(sql, args).fetchall()
+        except sqlite3.OperationalError:
+            if abandoned.is_set():
+                return []
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 async def _transaction(
