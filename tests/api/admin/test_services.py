@@ -20,7 +20,8 @@ def test_the_services_show_their_prices_limits_and_operations_without_a_token(on
         assert openai["cost"] == [dict(one) for one in service.prices_shown]
         assert all({"conditions", "consumption", "unit"} <= set(one) for one in openai["cost"])
         assert openai["limits"]["classes"]["images"]["concurrent"] == 10
-        assert [one["path"] for one in openai["apis"]] == ["/openai/images/generations", "/openai/images/edits"]
+        paths = ["/openai/images/generations", "/openai/images/edits", "/openai/chat/completions"]
+        assert [one["path"] for one in openai["apis"]] == paths
         assert {"id", "path", "title", "type"} <= set(openai["apis"][0])
 
     manage(on_sqlite, test)
