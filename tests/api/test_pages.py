@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from bide.api import pages_examples, pages_general, pages_html, pages_markdown
+from bide.api import pages_examples, pages_general, pages_html, pages_markdown, pages_prices
 from bide.api.openapi import document
-from bide.api.pages import anchor, blocks
-from bide.api.pages_blocks import Bullets, Code, Grid, Heading, Paragraph, Routes
+from bide.api.pages import blocks
+from bide.api.pages_blocks import Block, Bullets, Code, Entry, Grid, Heading, Index, Paragraph, Routes, anchor
 from bide.catalog.load import Catalog, Operation, load
 from bide.errors import ERRORS
 from bide.settings import Settings
@@ -75,7 +75,7 @@ def test_every_operation_path_and_field_is_on_both_pages(catalog: Catalog) -> No
             assert path in text or path == operation.paths[0]
         for name, field in operation.fields.items():
             assert f"| `{name}`" in text
-            assert f"<td><code>{name}</code>" in part
+            assert f'<td data-of="field"><code>{name}</code>' in part
             for value in field.enum or ():
                 assert f"`{value}`" in text
                 assert f"<code>{value}</code>" in part
@@ -116,9 +116,10 @@ HOSTILE = "</style></code><script>alert(1)</script> & \"quoted\" | cell `tick <b
 
 
 def test_no_text_becomes_anything_but_text() -> None:
-    content = [
+    content: list[Block] = [
         Heading(2, HOSTILE, 'a"><script>'), Paragraph(HOSTILE), Bullets((HOSTILE,)), Grid((HOSTILE,), ((HOSTILE,),)),
         Code(HOSTILE, '"><script>', HOSTILE), Routes(HOSTILE, (HOSTILE, HOSTILE)), Heading(3, HOSTILE, "'><script>"),
+        Index((("'><script>", HOSTILE, (Entry('"><script>', HOSTILE, HOSTILE),)),)),
     ]  # fmt: skip
     parsed = Parsed(pages_html.page(HOSTILE, content))
     assert {"script", "b"} & {tag for tag, _ in parsed.tags} == set()
@@ -175,6 +176,104 @@ def test_texts_of_an_operators_file_are_escaped(tmp_path: Path) -> None:
     command = pages_examples.curl("/mine/things", {"prompt": "it's $(id)"})
     assert command.endswith("""'{\n  "prompt": "it'\\''s $(id)"\n}'""")
     assert "| <" not in markdown
+
+
+# -- prices
+
+
+def costs(operation: Operation) -> list[tuple[str, ...]]:
+    return [row for block in pages_prices.prices(operation) if isinstance(block, Grid) for row in block.rows]
+
+
+def test_every_price_that_may_be_shown_is_on_both_pages_in_the_words_of_the_catalogue(catalog: Catalog) -> None:
+    markdown, html = both(catalog)
+    for operation in operations(catalog):
+        begins = html.index(f'<h3 id="{anchor(operation.service, operation.path)}">')
+        part, text = html[begins : html.index("<h3", begins + 3)], section(markdown, operation)
+        rows = costs(operation)
+        assert len(rows) == len(operation.prices_shown)
+        for (cost, remark, when), rule in zip(rows, operation.prices_shown, strict=True):
+            assert remark == rule.get("remark", "")
+            assert f"| {cost} | {remark} | {when} |" in text
+            assert remark in part
+            assert "{" not in cost + when, "a rule of the package has words"
+            if isinstance(rule["consumption"], int | float) and "per" not in rule:
+                assert float(cost) == rule["consumption"]
+
+
+def test_a_price_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        """
+        name = "mine"
+        title = "Mine"
+        summary = "Things."
+        [[prices.all]]
+        conditions = { and = [{ "==" = [{ var = "hd" }, true] }, { "!" = [{ in = [{ var = "k" }, ["a", "b"]] }] }] }
+        consumption = 0.000001
+        per = "n"
+        remark = "fine ones"
+        [[prices.all]]
+        conditions = { ">=" = [{ var = ["n", 1] }, 4] }
+        consumption = 7
+        hidden = true
+        [[prices.all]]
+        conditions = { or = [{ var = "hd" }, { "!=" = [{ var = "k" }, "a"] }] }
+        consumption = { if = [{ "<" = [{ var = "n" }, 3] }, 1500, { "+" = [1, { "*" = [0.25, { var = "n" }] }] }] }
+        [[prices.all]]
+        consumption = { max = [1, { var = "n" }] }
+        [operations.things]
+        prices = "all"
+        type = "things"
+        api_id = "00000000-1111-2222-3333-444444444444"
+        title = "Make things"
+        summary = "Makes things."
+        capability = "image.generate"
+        inline = true
+        inline_stored = true
+        run_s_max = 10
+        expected_s = 1
+        answer = { said = "x" }
+        [operations.things.fields]
+        hd = { type = "boolean", description = "x" }
+        k = { type = "string", description = "x" }
+        n = { type = "integer", min = 1, max = 9, description = "x" }
+        """,
+        "utf-8",
+    )
+    assert costs(load([tmp_path]).by_path["/mine/things"]) == [
+        ("0.000001 × `n`", "fine ones", "`hd` is `true` and not (`k` is `a` or `b`)"),
+        ("1,500 if `n` is less than 3, else 1 + (0.25 × `n`)", "", "`hd` or `k` is not `a`"),
+        ('`{"max": [1, {"var": "n"}]}`', "", "otherwise"),
+    ]
+
+
+def test_of_what_has_no_price_to_show_the_page_says_how_to_ask(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        """
+        name = "mine"
+        title = "Mine"
+        summary = "Things."
+        free = true
+        [operations.things]
+        type = "things"
+        api_id = "00000000-1111-2222-3333-444444444444"
+        title = "Make things"
+        summary = "Makes things."
+        capability = "image.generate"
+        inline = true
+        inline_stored = true
+        run_s_max = 10
+        expected_s = 1
+        answer = { said = "x" }
+        [operations.things.fields.prompt]
+        type = "string"
+        description = "x"
+        """,
+        "utf-8",
+    )
+    (said,) = pages_prices.prices(load([tmp_path]).by_path["/mine/things"])
+    assert isinstance(said, Paragraph)
+    assert "`dry_run`" in said.text
 
 
 # -- examples

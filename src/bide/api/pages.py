@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from bide.api import field_words, listed, pages_examples, pages_general, schemas
-from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes
+from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes, anchor
+from bide.api.pages_prices import prices
 from bide.catalog.load import Catalog, Operation, Service
 from bide.settings import Settings
 
@@ -20,11 +21,6 @@ def blocks(catalog: Catalog, settings: Settings) -> list[Block]:
         *pages_general.chapters(catalog, settings),
         *(block for service in catalog.services.values() for block in _service(service, settings)),
     ]
-
-
-def anchor(*words: str) -> str:
-    """`anchor("openai", "images/generations")` → `openai-images-generations`."""
-    return "-".join(words).replace("/", "-")
 
 
 def _service(service: Service, settings: Settings) -> list[Block]:
@@ -55,6 +51,7 @@ def _operation(operation: Operation, settings: Settings) -> list[Block]:
             "With the header `accept: application/x-ndjson` a call that waits is answered line by line: how far it"
             " is, and the result as the last line. A `callback_url` then has every line as well."
         ))  # fmt: skip
+    made += prices(operation)
     return made + _examples(operation, settings) + (_listed(operation) if operation.listed.entries else [])
 
 

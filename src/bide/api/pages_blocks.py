@@ -45,4 +45,25 @@ class Routes:
     paths: tuple[str, ...]
 
 
-Block = Heading | Paragraph | Bullets | Grid | Code | Routes
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of an index: where it leads, what it is called there, what that is."""
+
+    anchor: str
+    text: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Links to what is further down, in groups: the anchor and the title of each, and its lines."""
+
+    groups: tuple[tuple[str, str, tuple[Entry, ...]], ...]
+
+
+Block = Heading | Paragraph | Bullets | Grid | Code | Routes | Index
+
+
+def anchor(*words: str) -> str:
+    """`anchor("openai", "images/generations")` → `openai-images-generations`."""
+    return "-".join(words).replace("/", "-")

@@ -5,7 +5,7 @@ from typing import Any
 
 from bide.api import pages_examples, schemas
 from bide.api.openapi import ORDER
-from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes
+from bide.api.pages_blocks import Block, Bullets, Code, Entry, Grid, Heading, Index, Paragraph, Routes, anchor
 from bide.api.schemas import Schema
 from bide.catalog import shape
 from bide.catalog.load import Catalog, Operation
@@ -15,20 +15,26 @@ from bide.settings import Settings
 
 def beginning(catalog: Catalog) -> list[Block]:
     """What this is, and where everything is."""
-    services = ", ".join(f"{service.title} (`/{service.name}/…`)" for service in catalog.services.values())
+    index = Index(tuple(
+        (anchor(service.name), service.title, tuple(
+            Entry(anchor(one.service, one.path), f"`POST {one.paths[0]}`", one.entry.summary)
+            for one in service.operations.values()
+        ))
+        for service in catalog.services.values()
+    ))  # fmt: skip
     return [
         Heading(1, "bide", "bide"),
         Paragraph(
             "A self-hosted gateway for generative media: pictures, films and sounds as durable tasks behind one"
             " interface, one kind of token and one balance. This page describes the gateway that answered it and is"
-            f" made from its catalogue. Services: {services}."
+            " made from its catalogue."
         ),
         Paragraph(
             f"Address: `{pages_examples.BASE}`. The same as Markdown: `GET /llms.txt`; as a page: `GET /docs`; for"
             " programs: `GET /openapi.json`."
         ),
         Heading(2, "All operations", "operations"),
-        Bullets(tuple(f"`POST {one.paths[0]}`: {one.entry.summary}" for one in _operations(catalog))),
+        index,
     ]
 
 

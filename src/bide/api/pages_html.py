@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
-from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes
+from bide.api.pages_blocks import Block, Bullets, Code, Entry, Grid, Heading, Index, Paragraph, Routes
 
 _STYLE = resources.files("bide.api").joinpath("pages.css").read_text("utf-8")
 _END = "</ul></li>\n"
@@ -23,7 +23,10 @@ def page(title: str, blocks: Sequence[Block]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f'<a class="skip" href="#top">To the content</a>\n<nav aria-label="Contents">\n{_contents(blocks)}</nav>\n'
+        '<a class="skip" href="#top">To the content</a>\n'
+        '<p class="bar"><a class="brand" href="#top">bide</a> <a class="menu" href="#contents">Contents</a></p>\n'
+        '<nav id="contents" aria-label="Contents">\n<a class="close" href="#top">Close</a>\n'
+        f"{_contents(blocks)}</nav>\n"
         f'<main id="top">\n{_body(blocks)}</main>\n</body>\n</html>\n'
     )
 
@@ -63,15 +66,12 @@ def _block(block: Block) -> str:
         case Bullets():
             return "<ul>" + "".join(f"<li>{_inline(one)}</li>" for one in block.items) + "</ul>"
         case Grid():
-            head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in block.head)
-            rows = "\n".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in row)}</tr>" for row in block.rows)
-            return (
-                f'<div class="grid" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
-                f"<tbody>\n{rows}\n</tbody>\n</table></div>"
-            )
+            return _grid(block)
+        case Index():
+            return "\n".join(_group(*one) for one in block.groups)
         case Code():
             return (
-                f'<figure><figcaption>{_inline(block.title)}</figcaption>'
+                f'<figure class="{escape(block.language)}"><figcaption>{_inline(block.title)}</figcaption>'
                 f'<pre tabindex="0"><code class="language-{escape(block.language)}">{escape(block.text.rstrip())}'
                 "</code></pre></figure>"
             )
@@ -82,6 +82,33 @@ def _block(block: Block) -> str:
             return (
                 f'<p class="route"><span class="method">{escape(block.method)}</span> <code>{first}</code> {also}</p>'
             )
+
+
+def _grid(grid: Grid) -> str:
+    """Each cell says of which column it is: where there is no room for columns, the cells stand below each other."""
+    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in grid.head)
+    names = [escape(cell.replace("`", "")) for cell in grid.head]
+    rows = "\n".join(
+        "<tr>"
+        + "".join(f'<td data-of="{name}">{_inline(cell)}</td>' for name, cell in zip(names, row, strict=True))
+        + "</tr>"
+        for row in grid.rows
+    )
+    return (
+        f'<div class="grid of{len(names)}" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>"
+    )
+
+
+def _group(anchor: str, title: str, entries: Iterable[Entry]) -> str:
+    lines = "\n".join(
+        f'<li><a href="#{escape(one.anchor)}">{_inline(one.text)}</a> <span>{_inline(one.summary)}</span></li>'
+        for one in entries
+    )
+    return (
+        f'<section class="index"><p><a href="#{escape(anchor)}">{_inline(title)}</a></p>\n'
+        f"<ul>\n{lines}\n</ul></section>"
+    )
 
 
 def _inline(text: str) -> str:

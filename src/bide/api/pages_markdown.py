@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Paragraph, Routes
+from bide.api.pages_blocks import Block, Bullets, Code, Grid, Heading, Index, Paragraph, Routes
 
 _CODE = re.compile(r"(`[^`]*`)")
 
@@ -26,6 +26,11 @@ def _block(block: Block) -> str:
         case Code():
             fence = "`" * max(3, 1 + max((len(one) for one in re.findall("`+", block.text)), default=0))
             return f"{_line(block.title)}:\n\n{fence}{block.language}\n{block.text.rstrip()}\n{fence}"
+        case Index():
+            return "\n\n".join(
+                f"**{_line(title)}**\n\n" + "\n".join(f"- {_line(one.text)}: {_line(one.summary)}" for one in entries)
+                for _, title, entries in block.groups
+            )
         case Routes():
             first, *others = (f"`{_line(f'{block.method} {path}'.replace('`', ''))}`" for path in block.paths)
             return first + (f", also {', '.join(others)}" if others else "")
