@@ -9,9 +9,10 @@ in the EXIF field UserComment.
 import io
 import json
 import struct
+import zlib
 from collections.abc import Mapping
 
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageChops, ImageOps, PngImagePlugin
 
 INPUT_PIXELS_MAX = 50_000_000
 """Pixels of a picture we decode: 200 MB in memory."""
@@ -25,6 +26,9 @@ _BROKEN = (
 )  # fmt: skip
 """What Pillow raises for broken or hostile files, by its own code and by trying; warnings, where they are errors."""
 
+_PNG_START, _PNG_COLOURS = b"\x89PNG\r\n\x1a\n", {"RGB": 2, "RGBA": 6}
+_STRIPE, _ABOVE = 128, b"\2"
+"""Rows that are packed at a time, and the filter `Up` (section 9 of the PNG specification)."""
 _COMMENT_BYTES_MAX = 65_533
 _UNICODE = b"UNICODE\0"
 """Marks a UserComment as UTF-16, in the byte order of the EXIF block: big-endian, as Pillow writes it."""
@@ -71,14 +75,13 @@ def encode(image: Image.Image, form: str, compression: int, about: Mapping[str, 
     """The bytes of an RGB or RGBA picture in the format `form` (of `WRITABLE`).
 
     `compression` is 0 to 100 as on the wire, where 100 is the best picture; PNG has no use for it. The
-    fastest settings are used: PNG level 1 and WebP method 0 take half and a quarter of the default's time.
+    fastest settings are used: WebP method 0 takes a quarter of the default's time.
     """
     out = io.BytesIO()
     quality = max(1, round(compression * 0.92))
     match form:
         case "png":
-            image.save(out, "PNG", compress_level=1, pnginfo=_png_text(about))
-            return out.getvalue()
+            return _png(image, about)
         case "webp":
             image.save(out, "WEBP", quality=quality, method=0, exif=_exif(about))
             return out.getvalue()
@@ -86,6 +89,29 @@ def encode(image: Image.Image, form: str, compression: int, about: Mapping[str, 
             image.convert("RGB").save(out, "JPEG", quality=quality, subsampling="4:4:4" if quality > 90 else "4:2:0")
             return _with_comment(out.getvalue(), _utf8(_as_json(about)))
     raise Refused(f"output_format {form!r} is not one of png, jpeg and webp")
+
+
+def _png(image: Image.Image, about: Mapping[str, str]) -> bytes:
+    """A PNG file whose rows are all written as what differs from the row above: half of Pillow's time, which tries
+    five filters for each row, and no part of it keeps other threads waiting for long."""
+    width, height = image.size
+    packer, parts = zlib.compressobj(1), []
+    for top in range(0, height, _STRIPE):
+        bottom = min(height, top + _STRIPE)
+        above = image.crop((0, top - 1, width, bottom - 1))  # zeros above the first row
+        rows = ImageChops.subtract_modulo(image.crop((0, top, width, bottom)), above).tobytes()
+        length = len(rows) // (bottom - top)
+        parts.append(packer.compress(_ABOVE + _ABOVE.join(
+            [rows[at : at + length] for at in range(0, len(rows), length)])))  # fmt: skip
+    parts.append(packer.flush())
+    head = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOURS[image.mode], 0, 0, 0)
+    texts = [_chunk(kind, data) for kind, data, *_ in _png_text(about).chunks]
+    chunks = (_chunk(b"IHDR", head), *texts, _chunk(b"IDAT", b"".join(parts)), _chunk(b"IEND", b""))
+    return b"".join((_PNG_START, *chunks))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))))
 
 
 def _png_text(about: Mapping[str, str]) -> PngImagePlugin.PngInfo:

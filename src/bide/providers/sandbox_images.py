@@ -1,5 +1,4 @@
-"""The pictures of the sandbox: `image.generate`, `image.edit`, and `image.code`, of which it draws what is to be seen
-and not the code in it."""
+"""The pictures of the sandbox: `image.generate`, `image.edit`, and `image.code`, which can be scanned."""
 
 import asyncio
 import re
@@ -11,14 +10,15 @@ from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from bide.clock import Clock
-from bide.providers import drawing
+from bide.providers import drawing, drawing_code
 from bide.providers.base import Asset, Call, Failed, Input, Outcome, Partial, Stored, Succeeded
 from bide.providers.drawing import DETAIL, SIDE_MAX, Picture, Size, Source
 from bide.providers.drawing_files import WRITABLE, Refused
 from bide.providers.drawing_kept import generated, paint
-from bide.providers.sandbox_steps import NOTHING, Steps, read, store
+from bide.providers.sandbox_steps import NOTHING, Steps, read, store, text
 
-CAPABILITIES = frozenset({"image.generate", "image.edit", "image.code"})
+_CODE = "image.code"
+CAPABILITIES = frozenset({"image.generate", "image.edit", _CODE})
 
 AUTO_SIZE = (1024, 1024)
 PIXELS_MAX = 16_777_216
@@ -59,6 +59,8 @@ class Asked:
 def check(call: Call) -> None:
     """Raises `Refused` for what cannot be drawn."""
     _asked(call, NOTHING)
+    if call.capability == _CODE:
+        drawing_code.check(_content(call))
 
 
 async def make(call: Call, steps: Steps) -> Outcome:
@@ -163,7 +165,9 @@ async def _finish(call: Call, asked: Asked) -> Outcome:
 
 async def _generate(call: Call, asked: Asked, count: int) -> tuple[list[Picture], list[Stored]]:
     pictures = _pictures(call, asked, None, count)
-    if count == 1:  # without a task of its own: the hot path of a benchmark
+    if call.capability == _CODE:
+        drawn = await asyncio.gather(*[paint(drawing_code.finished, _code(call, one)) for one in pictures])
+    elif count == 1:  # without a task of its own: the hot path of a benchmark
         drawn = [await generated(pictures[0])]
     else:
         drawn = await asyncio.gather(*[generated(picture) for picture in pictures])
@@ -210,6 +214,19 @@ def _pictures(call: Call, asked: Asked, source: Source | None, count: int) -> li
     ]  # fmt: skip
 
 
+def _code(call: Call, picture: Picture) -> drawing_code.Code:
+    """What is drawn around a code follows from the prompt, the model and the seed of the request."""
+    given = call.request.get("seed")
+    seed = picture.seed ^ given if isinstance(given, int) else picture.seed
+    return drawing_code.Code(_content(call), picture.prompt, picture.model, seed, picture.size,
+                             picture.output_format, picture.compression)  # fmt: skip
+
+
+def _content(call: Call) -> str:
+    """What a scanner reads. A picture that was given in place of a text is led to: nothing here reads a code."""
+    return text(call.request, "content") or text(call.request, "content_image_url")
+
+
 def _quality(asked: Asked) -> str:
     return "medium" if asked.quality == "auto" else asked.quality
 
@@ -221,7 +238,7 @@ def _seed(asked: Asked, request: Mapping[str, Any]) -> int:
 
 
 def _succeeded(call: Call, asked: Asked, picture: Picture, stored: list[Stored]) -> Succeeded:
-    text = max(1, (len(asked.prompt) + 3) // 4)
+    words = max(1, (len(asked.prompt) + 3) // 4)
     images = _INPUT_TOKENS * len(asked.images)
     output = max(1, picture.width * picture.height * _TOKENS[picture.quality] // (1024 * 1024)) * len(stored)
     response = {
@@ -231,8 +248,8 @@ def _succeeded(call: Call, asked: Asked, picture: Picture, stored: list[Stored])
         "background": "transparent" if picture.transparent else "opaque",
         "output_format": picture.output_format,
         "usage": {
-            "input_tokens": text + images, "output_tokens": output, "total_tokens": text + images + output,
-            "input_tokens_details": {"text_tokens": text, "image_tokens": images},
+            "input_tokens": words + images, "output_tokens": output, "total_tokens": words + images + output,
+            "input_tokens_details": {"text_tokens": words, "image_tokens": images},
         },
     }  # fmt: skip
     about = {"revised_prompt": asked.prompt, "width": picture.width, "height": picture.height,

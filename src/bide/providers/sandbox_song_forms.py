@@ -109,7 +109,8 @@ async def _film(call: Call, steps: Steps) -> Item:
 def _filmed(piece: Piece) -> bytes:
     """The cover, for as long as the song, with the song as its sound."""
     cover = scene.paint(cover_view(piece), piece.title)
-    track = sound.flac_track(synth.render(piece.song, piece.tracks, rate=RATE), rate=RATE)
+    pcm, step = synth.render(piece.song, piece.tracks, rate=RATE), music.tune(piece.song.sections[0]).step
+    track = sound.flac_track(pcm, rate=RATE, block=min(max(16, step), 65_535))
     return video.film([video.Shot(cover, piece.song.seconds)], title=piece.title, comment=piece.prompt, sound=track)
 
 

@@ -38,6 +38,7 @@ _SHORT_SIDES = {
 _GIF = "gif"
 _SIZES = {"small": (1280, 720), "large": (1920, 1080)}
 _STILL_SIDE = 1280
+_POSTER_SIDE = 640
 _STILL = "still"
 
 Size = tuple[int, int]
@@ -56,7 +57,7 @@ async def make(call: Call, steps: Steps) -> Outcome:
     pictures = await paint(_decoded, [await read(one) for one in given], about["size"])
     data, poster = await paint(_made, about, pictures)
     assets = [
-        Asset(await store(call, data, steps), role="image" if about["gif"] else "video"),
+        Asset(await store(call, data, steps), role="video"),
         Asset(await store(call, poster, steps), role="thumbnail"),
     ]
     if source is not None and call.capability not in ("video.extend", "video.talk"):
@@ -242,16 +243,21 @@ def _made(about: About, pictures: list[Image.Image]) -> tuple[bytes, bytes]:
     """The film, and its first picture as a JPEG."""
     size = about["size"][0], about["size"][1]
     shots = [video.Shot(_shown(about, shot, pictures, size), shot["seconds"]) for shot in about["shots"]]
-    poster = shots[0].image.copy()
-    poster.thumbnail((640, 640))
+    poster = video.fitted(shots[0].image, _within(size, _POSTER_SIDE))
     if about["gif"]:
         return video.gif(shots, comment=about["prompt"]), encode(poster, "jpeg", 80, {"prompt": about["prompt"]})
     film = video.film(shots, size=size, title=about["prompt"][:80], comment=about["prompt"])
     return film, encode(poster, "jpeg", 80, {"prompt": about["prompt"]})
 
 
+def _within(size: Size, side_max: int) -> Size:
+    """That shape with no side above `side_max` pixels."""
+    scale = min(1.0, side_max / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def _shown(about: About, shot: Mapping[str, Any], pictures: list[Image.Image], size: Size) -> Image.Image:
     if "still" in shot and shot["still"] < len(pictures):
         picture: Image.Image = pictures[shot["still"]]
         return picture
-    return scene.paint(View(shot.get("seed", 0), 0.0, 0.0, size[0] / size[1], 1.0, size), about["prompt"])
+    return scene.sketch(View(shot.get("seed", 0), 0.0, 0.0, size[0] / size[1], 1.0, size), about["prompt"])

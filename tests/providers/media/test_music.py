@@ -210,10 +210,10 @@ def test_a_song_file_is_what_its_type_says() -> None:
     assert (kind, data[:4]) in (("audio/wav", b"RIFF"), ("audio/mpeg", b"ID3\3"))
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-def test_the_sound_of_a_film_has_right_check_sums_and_the_same_samples(channels: int) -> None:
+@pytest.mark.parametrize(("channels", "block"), [(1, sound.BLOCK), (2, sound.BLOCK), (1, 16), (1, 5512), (2, 65_535)])
+def test_the_sound_of_a_film_has_right_check_sums_and_the_same_samples(channels: int, block: int) -> None:
     pcm = synth.render(song(2, "pop", 4.0), channels=channels)
-    track = sound.flac_track(pcm, rate=RATE, channels=channels)
+    track = sound.flac_track(pcm, rate=RATE, channels=channels, block=block)
     assert track.length == 4 * RATE
     sides: list[bytes] = [b""] * channels
     for number, frame in enumerate(track.samples):
@@ -223,12 +223,14 @@ def test_the_sound_of_a_film_has_right_check_sums_and_the_same_samples(channels:
             for _ in range(8):
                 crc = (crc << 1) ^ (0x18005 if crc & 0x8000 else 0)
         assert crc == int.from_bytes(frame[-2:])
-        head = 5 + len(chr(number).encode())
-        assert frame[4 : head - 1] == chr(number).encode()
+        named = b"" if block == sound.BLOCK else (block - 1).to_bytes(2)
+        said = chr(number).encode() + named
+        head = 5 + len(said)
+        assert (frame[2] >> 4, frame[4 : head - 1]) == (7 if named else 2, said)
         for side in range(channels):
-            start = head + side * (1 + 2 * sound.BLOCK)
+            start = head + side * (1 + 2 * block)
             assert frame[start] == 2
-            sides[side] += frame[start + 1 : start + 1 + 2 * sound.BLOCK]
+            sides[side] += frame[start + 1 : start + 1 + 2 * block]
     for side, read in enumerate(sides):
         read_values = array("h", read)
         read_values.byteswap()

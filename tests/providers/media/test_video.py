@@ -244,3 +244,40 @@ def test_a_long_gif_has_few_frames() -> None:
     image = Image.open(io.BytesIO(gif([Shot(DAWN, 60.0)], side_max=64, fps=10)))
     assert image.size == (64, 35)
     assert image.n_frames <= 150  # type: ignore[attr-defined]
+
+
+def test_a_smaller_picture_is_stretched_to_the_film_and_looks_the_same() -> None:
+    frame = h264.Frame(1280, 722)
+    small, large = picture((640, 361)), picture((640, 361)).resize((1280, 722), Image.Resampling.BILINEAR)
+    for one, other in zip(bands(small, frame), bands(large, frame), strict=True):
+        assert max(ImageStat.Stat(ImageChops.difference(one, other)).mean) < 1.5
+
+
+@pytest.mark.parametrize("size", [(640, 361), (150, 84), (2, 2)])
+def test_no_sample_is_below_the_narrow_range_however_a_picture_is_stretched(size: tuple[int, int]) -> None:
+    """A zero would look like the beginning of a start code."""
+    black = Image.new("RGB", size)
+    for frame in (h264.Frame(1282, 722), h264.Frame(2050, 1538)):
+        assert min(map(min, h264.blocks(black, frame))) >= 16
+
+
+def test_a_picture_of_another_shape_is_cut_and_not_squeezed() -> None:
+    """The middle of a square, seen in a wide film."""
+    square = Image.new("RGB", (200, 200), "white")
+    square.paste("black", (0, 50, 200, 150))
+    unit = units(film([Shot(square, 0.5)], size=(416, 208)))[0]
+    assert shown(unit, h264.Frame(416, 208)).split()[0].getextrema()[1] < 20  # type: ignore[operator]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2000), st.sampled_from([0, 5, 40, 100]))
+def test_a_picture_that_comes_again_has_only_another_number(number: int, at: int) -> None:
+    new = {at: h264.WHITE} if at else {}
+    assert h264._numbered(h264.changed(new, 120, 0), number) == h264.changed(new, 120, number)
+
+
+def bands(image: Image.Image, frame: h264.Frame) -> list[Image.Image]:
+    """Light of the upper left macroblocks of some rows, as it is written."""
+    made = h264.blocks(image, frame)
+    rows = range(0, frame.down - 1, 7)
+    return [Image.frombytes("L", (16, 16), made[row * frame.across + row][:256]) for row in rows]

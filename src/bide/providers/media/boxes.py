@@ -62,7 +62,8 @@ def mp4(tracks: Sequence[Track], title: str = "", comment: str = "") -> bytes:
     if start > 0xFFFFFFFF:
         raise ValueError("the file would be larger than 4 GB")
     samples = [sample for track in tracks for sample in track.samples]
-    return b"".join((head, _index(tracks, places, title, comment), box(b"mdat", *samples)))
+    before = struct.pack(">I4s", 8 + sum(map(len, samples)), b"mdat")
+    return b"".join((head, _index(tracks, places, title, comment), before, *samples))
 
 
 def probe(data: bytes) -> Film | None:

@@ -17,6 +17,10 @@ from PIL import Image
 SIDE_MAX = 4096
 """Pixels of one side."""
 
+SMOOTH_PIXELS_MAX = 3_000_000
+"""A frame with more is stretched in two steps, the second of them without smoothing, which takes a third of the
+time."""
+
 BLOCK_BYTES = 384
 """One macroblock: 16x16 samples of light, then 8x8 of each of the two colours."""
 WHITE = bytes([235]) * 256 + bytes([128]) * 128
@@ -36,6 +40,8 @@ so that raw samples never look like a start code."""
 
 _START_CODE = re.compile(rb"\x00\x00(?=[\x00-\x03])")
 _IDR_SLICE, _SLICE, _SEQUENCE, _PICTURE = 0x65, 0x41, 0x67, 0x68
+Size = tuple[int, int]
+
 _PCM_IN_I = b"\x0d\x00"
 """`ue(25)` from a whole byte on, filled up with zeros to the next one: I_PCM in an I slice."""
 
@@ -123,15 +129,16 @@ def parameters(frame: Frame) -> tuple[bytes, bytes]:
 
 
 def blocks(image: Image.Image, frame: Frame) -> list[bytes]:
-    """The macroblocks of an RGB picture of the frame's size, row by row."""
+    """The macroblocks of an RGB picture, row by row. One of another size is stretched to the frame's, which costs
+    less here than before: light and colours are one sample each, and the colours are kept for two pixels at a time.
+    """
     across, down = frame.across, frame.down
-    padded = image
-    if image.size != (across * 16, down * 16):
-        padded = Image.new("RGB", (across * 16, down * 16))
-        padded.paste(image, (0, 0))
-    light, blue, red = padded.convert("RGB", _BT709).split()
-    lights = array("Q", light.tobytes())
-    blues, reds = array("Q", blue.reduce(2).tobytes()), array("Q", red.reduce(2).tobytes())
+    light, blue, red = image.convert("RGB", _BT709).split()
+    smooth = frame.width * frame.height <= SMOOTH_PIXELS_MAX
+    lights = array("Q", _plane(light, (frame.width, frame.height), (across * 16, down * 16), smooth))
+    half, whole_half = (frame.width // 2, frame.height // 2), (across * 8, down * 8)
+    blues = array("Q", _plane(blue, half, whole_half, smooth))
+    reds = array("Q", _plane(red, half, whole_half, smooth))
     made: list[bytes] = []
     row = array("Q", bytes(across * BLOCK_BYTES))
     for top in range(down):  # eight bytes at a time: 48 eights make one macroblock
@@ -148,6 +155,22 @@ def blocks(image: Image.Image, frame: Frame) -> list[bytes]:
     return made
 
 
+def _plane(samples: Image.Image, size: Size, padded: Size, smooth: bool) -> bytes:
+    """One kind of sample in that size, filled up to whole macroblocks; these edges are not shown."""
+    if samples.size == (2 * size[0], 2 * size[1]):
+        samples = samples.reduce(2)
+    elif samples.size != size and smooth:
+        samples = samples.resize(size, Image.Resampling.BILINEAR)
+    elif samples.size != size:
+        between = (size[0] + 1) // 2, (size[1] + 1) // 2
+        samples = samples.resize(between, Image.Resampling.BILINEAR).resize(size, Image.Resampling.NEAREST)
+    if padded != size:
+        wider = Image.new("L", padded, 128)
+        wider.paste(samples, (0, 0))
+        samples = wider
+    return samples.tobytes()
+
+
 def whole(made: Sequence[bytes], scene: int) -> bytes:
     """A picture of its own (IDR) from all its macroblocks; `scene` differs from that of the one before."""
     bits = Bits()
@@ -158,7 +181,9 @@ def whole(made: Sequence[bytes], scene: int) -> bytes:
     bits.golomb(0, 1, 25)  # the quantiser's default, no deblocking, and the first macroblock's type
     bits.fill()
     head = _nal(_IDR_SLICE, bytes(bits.done))
-    return head + _PCM_IN_I.join(made) + b"\x80"
+    return _PCM_IN_I.join((head + made[0], *made[1:-1], made[-1] + b"\x80")) if len(made) > 1 else (
+        head + made[0] + b"\x80"
+    )
 
 
 def changed(blocks_at: Mapping[int, bytes], total: int, number: int) -> bytes:
@@ -182,7 +207,7 @@ def changed(blocks_at: Mapping[int, bytes], total: int, number: int) -> bytes:
 def scenes(pictures: Iterable[tuple[Image.Image, int]], frame: Frame, lap: int) -> Iterator[tuple[bytes, bool]]:
     """Each picture of the film as (NAL unit, whether it stands alone).
 
-    `pictures`: RGB of the frame's size, and for how many frames each is shown. A white bar near the bottom grows
+    `pictures`: RGB of the frame's shape, and for how many frames each is shown. A white bar near the bottom grows
     over the first `lap` frames and shrinks over the next, so that what is shown at a time never depends on how
     long the film goes on.
     """
@@ -191,15 +216,23 @@ def scenes(pictures: Iterable[tuple[Image.Image, int]], frame: Frame, lap: int) 
     at = 0
     for scene, (picture, count) in enumerate(pictures):
         made = blocks(picture, frame)
-        seen = _filled(at, lap, across)
+        seen, made_before = _filled(at, lap, across), dict[tuple[int, int], bytes]()
         yield whole(made[:row] + [WHITE] * seen + made[row + seen :], scene), True
         for number in range(1, count):
             now = _filled(at + number, lap, across)
-            new = {row + one: WHITE for one in range(seen, now)}
-            new |= {row + one: made[row + one] for one in range(now, seen)}
-            yield changed(new, total, number), False
+            if (seen, now) not in made_before:  # they come again with every lap, only their number is another
+                new = {row + one: WHITE for one in range(seen, now)}
+                new |= {row + one: made[row + one] for one in range(now, seen)}
+                made_before[seen, now] = changed(new, total, 0)
+            yield _numbered(made_before[seen, now], number), False
             seen = now
         at += count
+
+
+def _numbered(unit: bytes, number: int) -> bytes:
+    """A unit made by `changed` for the number 0, with another one: its eight bits begin at the last of the second
+    byte. No start code comes of it, for the bytes on both sides of them are never 0."""
+    return bytes((unit[0], unit[1] | number >> 7 & 1, unit[2] | number << 1 & 0xFF)) + unit[3:]
 
 
 def configuration(sequence: bytes, picture: bytes) -> bytes:

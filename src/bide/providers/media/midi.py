@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from bide.providers.media.music import PARTS, Note, Part, Song, notes, tune
+from bide.providers.media.turn import alone
 
 PER_QUARTER = 480
 """MIDI ticks of a quarter note."""
@@ -17,6 +18,7 @@ _CHANNELS: Final = (0, 1, 9, 9, 2, 3, 4, 5, 6, 7, 8, 10)
 """Of the parts in their order; both kinds of drums are on the one that General MIDI keeps for them."""
 
 
+@alone
 def instruments(song: Song) -> list[dict[str, Any]]:
     """`{name, notes: [{pitch, start, end, velocity}]}` for each part that plays: MIDI pitch, seconds, 1 to 127."""
     return [
@@ -32,6 +34,7 @@ def instruments(song: Song) -> list[dict[str, Any]]:
     ]
 
 
+@alone
 def midi(song: Song, title: str = "") -> bytes:
     """A file of type 1: a track with the title and the tempo of each section, then one for each part."""
     played, tempos = notes(song), _map(song)

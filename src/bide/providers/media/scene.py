@@ -15,6 +15,7 @@ from random import Random
 from PIL import Image, ImageDraw
 
 from bide.providers.drawing_text import BUILT_IN, fitted, fonts_for, write
+from bide.providers.media.turn import alone
 
 SIDE_MAX = 4096
 """Pixels of one side."""
@@ -79,6 +80,17 @@ class _Chance:
 
 def paint(view: View, caption: str = "") -> Image.Image:
     """The picture, RGB. Raises `ValueError` for a size or window out of bounds."""
+    image = _coarse(view).resize(view.pixels, Image.Resampling.BILINEAR)
+    return _captioned(image, caption) if caption else image
+
+
+def sketch(view: View, caption: str = "") -> Image.Image:
+    """The same in about a quarter of the pixels, as it is before it is enlarged: for who enlarges it anyway."""
+    image = _coarse(view)
+    return _captioned(image, caption) if caption else image
+
+
+def _coarse(view: View) -> Image.Image:
     width, height = view.pixels
     if not 1 <= min(width, height) <= max(width, height) <= SIDE_MAX:
         raise ValueError(f"a picture has sides of 1 to {SIDE_MAX} pixels")
@@ -91,10 +103,10 @@ def paint(view: View, caption: str = "") -> Image.Image:
     for patch in view.patches:
         other = replace(view, changes=(*view.changes, (patch.seed, patch.strength)), patches=())
         image.paste(_painted(other, half), (0, 0), _region(patch, view, half))
-    image = image.resize(view.pixels, Image.Resampling.BILINEAR)
-    return _captioned(image, caption) if caption else image
+    return image
 
 
+@alone
 def _painted(view: View, size: Size) -> Image.Image:
     """At twice the size, halved: that smooths the edges."""
     whole = size[0] * 2, size[1] * 2

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from bide.providers.media.boxes import Track, box, full
+from bide.providers.media.turn import alone
 
 BLOCK = 576
 """Samples of each channel in a FLAC frame."""
@@ -58,15 +59,19 @@ def song_file(pcm: bytes, *, rate: int, channels: int = 1, title: str = "", comm
     return wav(pcm, rate=rate, channels=channels, title=title, comment=comment), "audio/wav"
 
 
-def flac_track(pcm: bytes, *, rate: int, channels: int = 1) -> Track:
-    """The sound track of a film, as the box `fLaC` (Xiph's mapping of FLAC into ISO BMFF) and its frames."""
+@alone
+def flac_track(pcm: bytes, *, rate: int, channels: int = 1, block: int = BLOCK) -> Track:
+    """The sound track of a film, as the box `fLaC` (Xiph's mapping of FLAC into ISO BMFF) and its frames.
+
+    `block`: samples of each channel in a frame, 16 to 65535. Frames that sound alike are summed up once, so a song
+    takes least time with those of one step of its tune."""
     count = len(pcm) // (2 * channels)
-    frames = _flac_frames(pcm, rate, channels, count)
+    frames = _flac_frames(pcm, rate, channels, count, block)
     about = (rate << 44 | (channels - 1) << 41 | 15 << 36 | count).to_bytes(8)
-    stream = struct.pack(">HH", BLOCK, BLOCK) + bytes(6) + about + bytes(16)
+    stream = struct.pack(">HH", block, block) + bytes(6) + about + bytes(16)
     head = bytes(6) + struct.pack(">HQHHII", 1, 0, channels, 16, 0, rate << 16)
     entry = box(b"fLaC", head, full(b"dfLa", struct.pack(">I", 0x80 << 24 | len(stream)), stream))
-    return Track(entry=entry, scale=rate, per_sample=BLOCK, length=count, samples=frames)
+    return Track(entry=entry, scale=rate, per_sample=block, length=count, samples=frames)
 
 
 def _riff(kind: bytes, body: bytes) -> bytes:
@@ -95,23 +100,30 @@ def _id3(title: str, comment: str) -> bytes:
 # -- FLAC
 
 
-def _flac_frames(pcm: bytes, rate: int, channels: int, count: int) -> list[bytes]:
-    """Frames of 576 samples a channel, the last one filled up with silence."""
+def _flac_frames(pcm: bytes, rate: int, channels: int, count: int, block: int) -> list[bytes]:
+    """Frames of `block` samples a channel, the last one filled up with silence."""
     values = array("H", pcm)
     values.byteswap()  # the file has the higher byte first, whatever the machine: bytes are exchanged, not read
-    total = -(-count // BLOCK)
+    total = -(-count // block)
     per_channel = []
     for channel in range(channels):
         data = values[channel::channels].tobytes()
-        per_channel.append(data + bytes(2 * BLOCK * total - len(data)))
-    frames = []
+        per_channel.append(data + bytes(2 * block * total - len(data)))
+    kind, said = (2, b"") if block == BLOCK else (7, struct.pack(">H", block - 1))
+    heads, bodies = [], []
     for number in range(total):
-        head = bytes([0xFF, 0xF8, 2 << 4 | _RATE_CODES[rate], (channels - 1) << 4 | 4 << 1]) + _coded(number)
-        parts = [head, bytes([_crc8(head)])]
-        for data in per_channel:
-            parts += [b"\x02", data[2 * BLOCK * number : 2 * BLOCK * (number + 1)]]  # kept as they are
-        frames.append(b"".join(parts))
-    return [frame + crc for frame, crc in zip(frames, _crc16(frames), strict=True)]
+        head = bytes([0xFF, 0xF8, kind << 4 | _RATE_CODES[rate], (channels - 1) << 4 | 4 << 1])
+        head += _coded(number) + said
+        heads.append(head + bytes([_crc8(head)]))
+        samples = slice(2 * block * number, 2 * block * (number + 1))
+        bodies.append(b"".join([b"\x02" + data[samples] for data in per_channel]))  # kept as they are
+    different = list(dict.fromkeys(bodies))
+    sums = dict(zip(different, map(int.from_bytes, _crc16(different)), strict=True))
+    further = _power(8 * channels * (1 + 2 * block))
+    return [
+        b"".join((head, body, (_times(int.from_bytes(crc), further) ^ sums[body]).to_bytes(2)))
+        for head, body, crc in zip(heads, bodies, _crc16(heads), strict=True)
+    ]
 
 
 def _coded(number: int) -> bytes:
@@ -126,6 +138,26 @@ def _crc8(data: bytes) -> int:
         for _ in range(8):
             crc = (crc << 1) ^ (0x107 if crc & 0x80 else 0)
     return crc
+
+
+def _times(one: int, other: int) -> int:
+    """Two polynomials of degree 15 or less, multiplied modulo that of the check sum."""
+    product = 0
+    for bit in range(15, -1, -1):
+        product = product << 1 ^ (0x18005 if product & 0x8000 else 0)
+        if other >> bit & 1:
+            product ^= one
+    return product
+
+
+def _power(exponent: int) -> int:
+    """x to the power of `exponent`, the same way: what a sum becomes when so many bits follow."""
+    result, square = 1, 2
+    while exponent:
+        if exponent & 1:
+            result = _times(result, square)
+        exponent, square = exponent >> 1, _times(square, square)
+    return result
 
 
 def _crc16_table() -> tuple[bytes, bytes]:

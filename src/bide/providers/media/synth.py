@@ -14,6 +14,7 @@ from functools import lru_cache
 from random import Random
 
 from bide.providers.media.music import PARTS, STEPS, TICKS, Part, Section, Song, Tune, bar, bars, kind
+from bide.providers.media.turn import alone
 
 RATES = (22_050, 44_100)
 """Samples a second that can be made: multiples of the ticks that steps are measured in."""
@@ -31,6 +32,7 @@ Pcm = bytes
 Cells = dict[tuple[str, int, tuple[int, ...]], bytes]
 
 
+@alone
 def render(song: Song, parts: Iterable[str] | None = None, *, rate: int = 22_050, channels: int = 1) -> Pcm:
     """The song, or those of its tracks that are named. `rate` is one of `RATES`, `channels` 1 or 2.
 

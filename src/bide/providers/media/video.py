@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 
 from bide.providers.media import h264
 from bide.providers.media.boxes import Film, Track, box, mp4, probe
+from bide.providers.media.turn import alone
 
-__all__ = ["Film", "Shot", "film", "gif", "probe"]
+__all__ = ["Film", "Shot", "film", "fitted", "gif", "probe"]
 
 SECONDS_MAX = 3600.0
 FPS_MAX = 60
@@ -35,6 +36,7 @@ class Shot:
     seconds: float
 
 
+@alone
 def film(
     shots: Sequence[Shot],
     *,
@@ -57,7 +59,7 @@ def film(
         raise ValueError("a film needs a shot, sides of 2 to 4096 pixels and 1 to 60 frames per second")
     counts = _counts(shots, fps)
     shape = frame.width, frame.height
-    pictures = ((_fitted(shot.image, shape), count) for shot, count in zip(shots, counts, strict=True))
+    pictures = ((_shaped(shot.image, shape), count) for shot, count in zip(shots, counts, strict=True))
     samples, alone = [], []
     for unit, stands_alone in h264.scenes(pictures, frame, round(LAP_S * fps)):
         samples.append(len(unit).to_bytes(4) + unit)
@@ -92,7 +94,7 @@ def gif(shots: Sequence[Shot], *, side_max: int = 320, fps: int = 5, comment: st
 def _gif_frames(shots: Sequence[Shot], counts: Sequence[int], size: Size, lap: int) -> Iterator[Image.Image]:
     at, tall = 0, max(1, size[1] // 40)
     for shot, count in zip(shots, counts, strict=True):
-        still = _fitted(shot.image, size).quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        still = fitted(shot.image, size).quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         palette = still.getpalette() or []
         lightest = max(range(len(palette) // 3), key=lambda one: sum(palette[3 * one : 3 * one + 3]))
         for number in range(at, at + count):
@@ -116,7 +118,7 @@ def _counts(shots: Sequence[Shot], fps: int) -> list[int]:
     return counts
 
 
-def _fitted(image: Image.Image, size: Size) -> Image.Image:
+def fitted(image: Image.Image, size: Size) -> Image.Image:
     """The picture as RGB in that size: scaled until it fills it, and cut at both ends of the longer way."""
     plain = image if image.mode == "RGB" else image.convert("RGB")
     if plain.size == size:
@@ -125,6 +127,17 @@ def _fitted(image: Image.Image, size: Size) -> Image.Image:
     wide, tall = min(plain.width, size[0] / scale), min(plain.height, size[1] / scale)
     left, top = (plain.width - wide) / 2, (plain.height - tall) / 2
     return plain.resize(size, _FIT, box=(left, top, left + wide, top + tall))
+
+
+def _shaped(image: Image.Image, size: Size) -> Image.Image:
+    """The same for a picture that is stretched afterwards: a smaller one is only cut, which leaves less to do."""
+    if image.width * image.height >= size[0] * size[1]:
+        return fitted(image, size)
+    scale = max(size[0] / image.width, size[1] / image.height)
+    wide, tall = max(1, min(image.width, round(size[0] / scale))), max(1, min(image.height, round(size[1] / scale)))
+    left, top = (image.width - wide) // 2, (image.height - tall) // 2
+    cut = image if (wide, tall) == image.size else image.crop((left, top, left + wide, top + tall))
+    return cut if cut.mode == "RGB" else cut.convert("RGB")
 
 
 def _entry(frame: h264.Frame) -> bytes:
