@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ BUSY_S = 10.0
 
 MOST_AT_ONCE = 1_000
 """Writes in one transaction: bounds how long a caller waits behind others."""
+
+ROWS = (64, 16, 4, 1)
+"""Rows of one insert. After each statement the writer waits for the interpreter's lock, which the event loop has most
+of the time: a row at a time that is a good part of all a task costs."""
 
 SCANS = 3
 """Looks through many rows at once, each in a thread: a long one must not hold up everybody else's."""
@@ -57,6 +62,21 @@ def translate_one(sql: str) -> str:
     return translate(sql.replace("= ANY($1)", "= $1").replace("= ANY($2)", "= $2"))
 
 
+@cache
+def of_many(sql: str, rows: int) -> str:
+    """An insert of one row as one of several, each with arguments of its own."""
+    values = re.search(r"VALUES (\(.*?\))(?= ON CONFLICT|$)", sql)
+    assert values is not None
+    row = values[1]
+    width = max(int(number) for number in re.findall(r"\$(\d+)", row))
+
+    def at(position: int) -> str:
+        return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + position * width}", row)
+
+    every = ",".join(at(position) for position in range(rows))
+    return translate(f"{sql[: values.start(1)]}{every}{sql[values.end(1) :]}")
+
+
 def _arguments(args: Sequence[Any]) -> Sequence[Any]:
     if any(isinstance(value, list) for value in args):
         return [json.dumps(value) if isinstance(value, list) else value for value in args]
@@ -79,14 +99,25 @@ class _Tx:
         return self._connection.execute(translate(sql), _arguments(args)).rowcount
 
     async def each(self, sql: str, items: Sequence[Sequence[Any]]) -> list[Row]:
-        sql = translate(sql)
         if "RETURNING" not in sql:
-            self._connection.executemany(sql, items)
+            if sql.startswith("INSERT"):
+                self._insert(sql, items)
+            else:
+                self._connection.executemany(translate(sql), items)
             return []
+        sql = translate(sql)
         answered: list[Row] = []
         for item in items:
             answered += self._connection.execute(sql, item).fetchall()
         return answered
+
+    def _insert(self, sql: str, items: Sequence[Sequence[Any]]) -> None:
+        at = 0
+        for rows in ROWS:
+            while len(items) - at >= rows:
+                arguments = [*chain.from_iterable(items[at : at + rows])]
+                self._connection.execute(of_many(sql, rows), arguments)
+                at += rows
 
     def wake(self, name: str) -> None:
         self.wakes.add(name)
@@ -101,6 +132,7 @@ class SQLite:
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._wakes = Wakes()
+        self._asked: list[Waiting] = []
         self._waiting: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         writer = _open(path)  # first: it may have to recover the log of a process that was killed
         self._reader = _open(path, read_only=True)
@@ -142,8 +174,17 @@ class SQLite:
         if self._closing:
             raise DatabaseError("The database is closed.")
         done: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting.put(Waiting(batch, item, done))
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append(Waiting(batch, item, done))
         return await done
+
+    def _hand_over(self) -> None:
+        """Gives the writer all that was asked for in one turn of the event loop. Woken by the first of it, the writer
+        would begin a transaction with that alone."""
+        for one in self._asked:
+            self._waiting.put(one)
+        self._asked.clear()
 
     def on_wake(self, name: str, call: Callable[[], None]) -> None:
         self._wakes.add(name, call)
@@ -164,6 +205,7 @@ class SQLite:
     async def close(self) -> None:
         if not self._closing:
             self._closing = True
+            self._hand_over()
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)
             self._reader.close()

@@ -12,8 +12,9 @@ overwritten or left by an earlier start of the machine only forgets. It is read 
 **Exclusion** is a record lock on the group, which the kernel gives back when its holder dies. It is only ever tried:
 a holder that was stopped, or put off by a busy machine, must not hold up the event loops of the others. Who
 does not get it in a quarter of a second counts this once in its own memory, as everybody does while the file cannot
-be used. To be refused needs no lock, since a TAT only ever moves ahead: so there is never more trying for a lock
-than there is to be had, however many ask.
+be used. To be refused needs no lock, since a TAT only ever moves ahead: a key that was refused, or whose group
+somebody had, is looked at first, so however many ask, a process tries for a lock hardly more often than there is
+something to be had.
 
 Everything here happens between two awaits, so one event loop needs no lock of its own.
 """
@@ -59,6 +60,8 @@ class LocalRates:
         self._path, self._nodes, self._clock = directory / "rates", nodes, clock
         self._fd, self._look_at, self._warn_at = -1, 0.0, 0.0
         self._own = OwnRates()
+        self._scarce: set[str] = set()
+        """Keys to look at before their lock is tried. For all others that would be a call of the system too many."""
         self._place = lru_cache(KEYS_KNOWN)(place)
         self._look(clock.monotonic())
 
@@ -91,19 +94,31 @@ class LocalRates:
             return self._own.take(key, self._now(), interval, burst)
         digest, at = self._place(key)
         try:
-            wait = self._count(digest, at, interval, burst, write=False)
-            if wait:
-                return wait
+            if key in self._scarce:
+                wait = self._count(digest, at, interval, burst, write=False)
+                if wait:
+                    return wait
             fcntl.lockf(fd, TRY, GROUP, at)
             try:
-                return self._count(digest, at, interval, burst, write=True)
+                wait = self._count(digest, at, interval, burst, write=True)
             finally:
                 fcntl.lockf(fd, UNLOCK, GROUP, at)
+            self._remember(key, scarce=wait > 0)
+            return wait
         except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes: somebody has it
+            self._remember(key, scarce=True)
             return None
         except OSError as error:
             self._lost(error)
             return self._own.take(key, self._now(), interval, burst)
+
+    def _remember(self, key: str, *, scarce: bool) -> None:
+        if not scarce:
+            self._scarce.discard(key)
+            return
+        if len(self._scarce) >= KEYS_KNOWN:
+            self._scarce.clear()
+        self._scarce.add(key)
 
     def _count(self, digest: bytes, at: int, interval: int, burst: int, *, write: bool) -> int:
         """The decision on a key of the group at an offset, written down if it is to be: the group is locked then.
