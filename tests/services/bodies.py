@@ -8,6 +8,7 @@ from typing import Any
 from bide.catalog.fields import ITEMS, Field
 from bide.catalog.files import tables_of
 from bide.catalog.load import Catalog, Operation
+from bide.catalog.places import EACH, FRONT, PARAMETERS
 from bide.errors import BadRequest
 
 PICTURE = "https://example.com/boat.png"
@@ -28,9 +29,13 @@ def operations(catalog: Catalog) -> list[Operation]:
     return [operation for service in catalog.services.values() for operation in service.operations.values()]
 
 
-def smallest(operation: Operation, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The required fields, and then whatever the refusals ask for. `given`: values of some fields, where needed."""
+def smallest(
+    operation: Operation, given: Mapping[str, Any] | None = None, also: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The required fields, and then whatever the refusals ask for. `given`: values of some fields, where needed;
+    `also`: values of some fields in any case."""
     body = {name: value_of(name, field, given) for name, field in operation.fields.items() if field.required}
+    body |= also or {}
     for _ in range(20):
         try:
             operation.check(body)
@@ -92,3 +97,48 @@ def wrong_values(field: Field) -> Iterator[Any]:
         yield [PICTURE] * (field.count_max + 1)
     if field.count_max is not None and field.type in ("strings", "array"):
         yield [{}] * (field.count_max + 1) if field.type == "array" else ["x"] * (field.count_max + 1)
+
+
+def addresses_in(operation: Operation, address: str) -> Iterator[tuple[str, str, Any, str]]:
+    """Every place of an operation where an address may be: the field, the place as a sentence calls it, a value that
+    holds the address there, and who fetches it."""
+    for name in operation.addresses:
+        field = operation.fields[name]
+        if field.type in ("urls", "files"):
+            yield name, name, [PICTURE] * max(0, (field.count_min or 1) - 1) + [address], field.fetch or "picture"
+        elif field.type in ("url", "string") and field.fetch:
+            yield name, name, address, field.fetch
+        for place in field.places or ():
+            where = name if place.path in (FRONT, PARAMETERS) else _place(name, place.path)
+            yield name, where, holding(place.path, address), place.fetch
+        if field.type == "array":
+            yield name, f"{name}[0].nobody.thought_of", [{"nobody": {"thought_of": address}}], "upstream"
+        elif field.type == "object":
+            yield name, f"{name}.nobody.thought_of", {"nobody": {"thought_of": address}}, "upstream"
+
+
+def _place(name: str, path: str) -> str:
+    return f"{name}{'' if path.startswith(EACH) else '.'}{path.replace(EACH, '[0]')}"
+
+
+def holding(path: str, address: str) -> Any:
+    """The smallest value that has an address at a place."""
+    if path in (FRONT, PARAMETERS):
+        return f"{address} a boat" if path == FRONT else f"a boat --sref {address}"
+    value: Any = address
+    for step in reversed(re.findall(r"\[\]|\w+", path)):
+        value = [value] if step == EACH else {step: value}
+    return value
+
+
+def steered(operation: Operation, body: Mapping[str, Any], words: str) -> dict[str, Any] | None:
+    """A body with words for the sandbox in one of its texts, or in a text of its own; None where it takes none."""
+    for name, value in body.items():
+        field = operation.fields[name]
+        if field.type == "string" and field.enum is None and name != "model" and not field.fetch:
+            return {**body, name: f"{value} {words}"}
+        if field.type == "array" and isinstance(value, list) and value and isinstance(value[0].get("text"), str):
+            return {**body, name: [{**value[0], "text": f"{value[0]['text']} {words}"}, *value[1:]]}
+    if "prompt" in operation.fields and operation.fields["prompt"].type == "string":
+        return {**body, "prompt": f"a boat {words}"}
+    return None

@@ -17,7 +17,7 @@ from bide.credits.pricing import credits
 from bide.errors import BadRequest
 from bide.providers.media.sound import wav
 from bide.settings import Settings
-from tests.services.bodies import everything, operations, smallest, wrong_values
+from tests.services.bodies import addresses_in, everything, operations, smallest, steered, wrong_values
 from tests.services.world import Shop, serve
 from tests.system.loopback import picture, pictures
 from tests.world import receiving
@@ -73,6 +73,26 @@ def test_unknown_fields_are_kept_and_null_means_left_out(catalog: Catalog, servi
         plain = operation.check(body)
         optional = {name: None for name, field in operation.fields.items() if not field.required and name not in body}
         assert operation.check({**body, **optional, "of_my_own": [1]}) == plain, operation.key
+
+
+PRIVATE = "http://10.0.0.1/x"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_private_address_is_refused_wherever_one_can_be(
+    on_sqlite: Settings, catalog: Catalog, catalog_dir: Path, service: str
+) -> None:
+    """At every place that the catalogue names, deep inside a list or among the words of a prompt too."""
+
+    async def test(shop: Shop) -> None:
+        for operation in catalog.services[service].operations.values():
+            for name, where, value, _ in addresses_in(operation, PRIVATE):
+                if operation.fields[name].places == () or operation.fields[name].form_only:
+                    continue
+                sentence = await shop.refused(operation.paths[0], **smallest(operation, also={name: value}))
+                assert sentence.startswith(f"`{where}`: The URL's host is not a public address"), operation.key
+
+    serve(on_sqlite, test, catalog_dir=str(catalog_dir))
 
 
 # -- what is made
@@ -173,17 +193,36 @@ def test_every_operation_fails_uncharged_in_the_one_shape_of_failures(
         for operation in catalog.services[service].operations.values():
             body = await _body(shop, catalog, operation, a_picture)
             before = await shop.charged()
-            text = next((name for name in body if operation.fields[name].type == "string"
-                         and operation.fields[name].enum is None and name != "model"), None)  # fmt: skip
-            if text is None:
+            failing = steered(operation, body, "[fail:forbidden]")
+            if failing is None:
                 continue  # steered by what it follows up: see the tests of the service
-            task = await shop.task(operation.paths[0], **{**body, text: f"{body[text]} [fail:forbidden]"})
+            task = await shop.task(operation.paths[0], **failing)
             assert task["response"]["success"] is False, (operation.key, task)
             assert set(task["response"]) == {"success", "task_id", "trace_id", "error"}
             assert task["response"]["error"]["code"] == "forbidden"
             assert await shop.charged() == before
 
     serve(on_sqlite, test, catalog_dir=str(catalog_dir))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_picture_deep_inside_a_request_is_fetched_and_named_where_it_is_none(
+    on_sqlite: Settings, catalog: Catalog, catalog_dir: Path, a_picture: str, service: str
+) -> None:
+    sound = a_picture.replace("/one", "/sound")
+
+    async def test(shop: Shop) -> None:
+        for operation in catalog.services[service].operations.values():
+            for name, where, value, fetch in addresses_in(operation, sound):
+                if operation.fields[name].places and fetch == "picture":
+                    body = smallest(operation, {"a picture": a_picture}, {name: value})
+                    task = await shop.task(operation.paths[0], **body)
+                    error = task["response"]["error"]
+                    assert (error["code"], error["message"][: len(where) + 4]) == ("bad_request", f"`{where}`: ")
+
+    if any(field.places for operation in catalog.services[service].operations.values()
+           for field in operation.fields.values()):  # fmt: skip
+        serve(on_sqlite, test, catalog_dir=str(catalog_dir))
 
 
 @pytest.mark.parametrize("service", SERVICES)

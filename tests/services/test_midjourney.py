@@ -138,7 +138,8 @@ def test_an_upscale_shows_that_picture_and_is_larger(on_both: Settings) -> None:
 
 def test_the_other_actions_of_a_grid_make_another_grid(on_both: Settings) -> None:
     async def one(shop: Shop, grid: dict[str, Any], action: str) -> None:
-        answer = await made(shop, action=action, image_id=grid["image_id"], split_images=True)
+        more = {"prompt": "--seed 7", "split_images": True}  # else the seed follows from the id, which is always new
+        answer = await made(shop, action=action, image_id=grid["image_id"], **more)
         assert answer["actions"] == GRID
         whole, before = await raw(shop, answer), await raw(shop, grid)
         assert distance(whole, before) > 2
@@ -246,7 +247,7 @@ def test_what_cannot_be_made_is_refused(on_sqlite: Settings) -> None:
         ({"prompt": "x", "timeout": 0}, "`timeout` is 0; it must be a number from 1 to 1800"),
         ({"prompt": "a boat --nosuch 3"}, "Unrecognized argument: --nosuch"),
         ({"prompt": "a boat --ar 9"}, "--ar is '9'; it must be two whole numbers"),
-        ({"prompt": " ".join(f"https://a.example/{n}.png" for n in range(6))}, "at most 5 are taken"),
+        ({"prompt": " ".join(f"https://a.example/{n}.png" for n in range(6))}, "`prompt` begins with 6 addresses"),
     ]  # fmt: skip
 
     async def test(shop: Shop) -> None:
@@ -332,6 +333,7 @@ def test_prices(on_sqlite: Settings) -> None:
         (IMAGINE, {"prompt": "x"}, 0.26), (IMAGINE, {"prompt": "x", "mode": "relax"}, 0.16),
         (IMAGINE, {"prompt": "x", "mode": "turbo"}, 0.52),
         (IMAGINE, {"prompt": "x", "version": "8", "hd": True}, 0.9),
+        (IMAGINE, {"prompt": "x", "hd": True}, 0.9),
         (IMAGINE, {"prompt": "x", "version": "7", "moodboard": True}, 0.26), (SHORTEN, {"prompt": "x"}, 0.01),
         (TRANSLATE, {"content": "猫"}, 0.01), (DESCRIBE, {"image_url": URL}, 0.05), (EDITS, {"image_url": URL}, 0.26),
         (EDITS, {"image_url": URL, "mode": "turbo"}, 0.52), (VIDEOS, {"image_url": URL}, 2.1),
@@ -348,9 +350,13 @@ def test_prices(on_sqlite: Settings) -> None:
 def test_an_upscale_costs_less_and_a_seed_nothing(on_sqlite: Settings) -> None:
     async def test(shop: Shop) -> None:
         grid = await made(shop, prompt="x")
-        await made(shop, action="upscale3", image_id=grid["image_id"])
+        single = await made(shop, action="upscale3", image_id=grid["image_id"])
         await made(shop, SEED, image_id=grid["image_id"])
         assert await shop.charged() == pytest.approx(0.31)
+        for action in SINGLE:
+            about = {"action": action, "image_id": single["image_id"], "mask": "https://example.com/m.png"}
+            price = (await made(shop, **about, dry_run=True))["price"]["amount"]
+            assert (action, price) == (action, 0.05 if "upscale" in action else 0.26)
 
     serve(on_sqlite, test)
 
@@ -403,7 +409,7 @@ def test_four_films_of_a_picture_and_longer_ones_of_one_of_them(on_both: Setting
         assert len({await shop.file(url) for url in answer["video_urls"]}) == 4
         task = await shop.retrieve(VIDEOS, answer["task_id"])
         assert (task["success"], task["video_urls"]) == (True, answer["video_urls"])
-        longer = await made(shop, VIDEOS, action="extend", video_id=answer["video_id"], video_index=2)
+        longer = await made(shop, VIDEOS, action="extend", video_id=answer["video_id"], video_index=2.0)
         films = [await shop.film(url) for url in longer["video_urls"]]
         assert [(one.width, one.height, one.seconds) for one in films] == [(1280, 720, 9.0)] * 4
         again = await made(shop, VIDEOS, action="extend", video_id=longer["video_id"], end_image_url=f"{images}/tall",
@@ -429,7 +435,7 @@ def test_films_that_cannot_be_made_are_refused(on_sqlite: Settings) -> None:
         ({}, "`image_url` is missing; with `action` \"generate\" it is needed"),
         ({"action": "extend"}, "`video_id` is missing; with `action` \"extend\" it is needed"),
         ({"action": "extend", "video_id": "1"}, "`video_id`: there is no video with this id."),
-        ({"action": "extend", "video_id": "1", "video_index": 4}, "`video_index` is 4; it must be a whole number"),
+        ({"action": "extend", "video_id": "1", "video_index": 4}, "`video_index` is 4; it must be 0, 1, 2 or 3"),
         ({"image_url": "https://a.example/x", "resolution": "4k"}, "`resolution` is \"4k\"; it must be \"480p\" or"),
         ({"image_url": "https://a.example/x", "mode": "relax"}, "`mode` is \"relax\"; it must be \"fast\" or"),
         ({"image_url": "http://10.0.0.1/x"}, "`image_url`: "),
@@ -490,6 +496,9 @@ def test_what_is_only_words_leaves_no_task_but_a_description(on_both: Settings, 
         assert [(one["type"], list(one["response"])) for one in listed["items"]] == [
             ("describe", ["success", "task_id", "trace_id", "descriptions"])
         ]
+        assert listed["items"][0]["success"] is True
+        failed = await shop.task(DESCRIBE, image_url=f"{images}/not-there")
+        assert (failed["success"], failed["error"]["code"]) == (False, "bad_request")
 
     serve(on_both, test)
 
@@ -650,3 +659,27 @@ def test_a_receiver_that_does_not_take_a_line_is_told_of_the_result_alone(on_bot
             assert [one.body["progress"] for one in receiver.got] == [0, 100]
 
     serve(on_both, test)
+
+
+def test_pictures_that_a_prompt_begins_with_show_in_the_grid_and_in_what_follows(on_sqlite: Settings) -> None:
+    """Two prompts that differ in a picture alone; the seed says that the words make the same landscape."""
+
+    def red(image: Image.Image) -> float:
+        return float(image.convert("RGB").resize((1, 1)).getpixel((0, 0))[0])  # type: ignore[index]
+
+    async def test(shop: Shop) -> None:
+        with pictures(red=_of("#ff0000"), blue=_of("#0000ff")) as address:
+            grids = [await made(shop, prompt=f"{address}/{one} a boat --seed 7") for one in ("red", "blue")]
+            shown = [red(await raw(shop, one)) for one in grids]
+            assert shown[0] > shown[1] + 50
+            singles = [await made(shop, action="upscale2", image_id=one["image_id"]) for one in grids]
+            shown = [red(await raw(shop, one)) for one in singles]
+            assert shown[0] > shown[1] + 50
+
+    serve(on_sqlite, test)
+
+
+def _of(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), colour).save(out, "PNG")
+    return out.getvalue()

@@ -1,13 +1,16 @@
 """What the services that are data alone make: films, pictures, recordings and songs as they were asked for."""
 
+import base64
 import io
 import wave
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from bide.settings import Settings
 from tests.services.world import Shop, serve
+from tests.system.loopback import picture, pictures
 
 PAGE = "https://example.com/one"
 
@@ -98,6 +101,82 @@ def test_words_that_steer_the_sandbox_are_found_in_nested_parts(on_sqlite: Setti
         content = [{"type": "text", "text": "a boat [moderation]"}]
         task = await shop.task("/seedance/videos", model="a-model", content=content)
         assert task["response"]["error"]["code"] == "forbidden"
+
+    serve(on_sqlite, test)
+
+
+TEXT = {"type": "text", "text": "a boat"}
+DEEP: list[tuple[str, Callable[[str], dict[str, Any]]]] = [
+    ("/seedance/videos", lambda url: {
+        "model": "a", "resolution": "480p", "content": [TEXT, {"type": "image_url", "image_url": {"url": url}}]}),
+    ("/minimax/videos", lambda url: {
+        "model": "a", "resolution": "768P", "duration": 4,
+        "content": [{"type": "image_url", "image_url": {"url": url}}, TEXT]}),
+    ("/kling/videos", lambda url: {"model": "kling-v3-omni", "prompt": "a boat", "image_list": [{"image_url": url}]}),
+]  # fmt: skip
+
+
+def test_a_film_shows_the_pictures_that_are_deep_inside_its_request(on_sqlite: Settings) -> None:
+    """The same picture at another address makes the same film, and another picture another."""
+    one, other = picture(640, 360), picture(640, 360, alpha=True)
+
+    async def test(shop: Shop) -> None:
+        with pictures(one=one, same=one, other=other) as address:
+            for path, body in DEEP:
+                films = []
+                for name in ("one", "same", "other"):
+                    response = await shop.made(path, **body(f"{address}/{name}"))
+                    films.append(await shop.file(_address(response, "video_url")))
+                assert films[0] == films[1] != films[2], path
+
+    serve(on_sqlite, test)
+
+
+def test_a_picture_may_be_in_the_request_itself_in_base64(on_sqlite: Settings) -> None:
+    data = base64.b64encode(picture(640, 360)).decode()
+
+    async def test(shop: Shop) -> None:
+        with pictures(one=picture(640, 360)) as address:
+            for path, body in DEEP[:2]:
+                films = [_address(await shop.made(path, **body(url)), "video_url")
+                         for url in (f"{address}/one", f"data:image/png;base64,{data}")]  # fmt: skip
+                assert await shop.file(films[0]) == await shop.file(films[1])
+                task = await shop.task(path, **body("data:image/png;base64,AAAA"))
+                assert ".image_url.url` is neither an address nor a" in task["response"]["error"]["message"]
+            assert "`image_list[0].image_url` is" in await shop.refused(*DEEP[2][:1], **DEEP[2][1]("data:image/png"))
+
+    serve(on_sqlite, test)
+
+
+def test_a_task_of_minimax_says_its_status_and_its_batch_the_total(on_sqlite: Settings) -> None:
+    body = {**DEEP[1][1]("https://example.com/x"), "content": [TEXT]}
+
+    async def test(shop: Shop) -> None:
+        accepted = (await shop.ask("/minimax/videos", **{**body, "async": True})).json
+        task = await shop.retrieve("/minimax/videos", accepted["task_id"])
+        assert task["task"] == {"id": task["id"], "status": "running"}
+        await shop.work()
+        task = await shop.retrieve("/minimax/videos", accepted["task_id"])
+        assert task["task"] == task["response"]["task"]
+        assert (task["task"]["id"], task["task"]["status"]) == (task["id"], "succeeded")
+        film = await shop.film(task["task"]["content"]["video_url"])
+        assert (film.height, film.seconds) == (768, 4.0)
+        content = [{"type": "text", "text": "a boat [fail:forbidden]"}]
+        failed = (await shop.task("/minimax/videos", **{**body, "content": content}))
+        assert failed["task"] == {"id": failed["id"], "status": "failed", "error": failed["response"]["error"]}
+        batch = (await shop.ask("/minimax/tasks", action="retrieve_batch")).json
+        assert (batch["total"], batch["count"], len(batch["items"])) == (2, 2, 2)
+        assert {one["task"]["status"] for one in batch["items"]} == {"succeeded", "failed"}
+
+    serve(on_sqlite, test)
+
+
+def test_portraits_are_made_of_the_pictures(on_sqlite: Settings) -> None:
+    async def test(shop: Shop) -> None:
+        with pictures(one=picture(300, 400)) as address:
+            response = await shop.made("/headshots/generate", image_urls=f"{address}/one", count=2)
+            assert [(await shop.picture(one["image_url"])).size for one in response["data"]] == [(300, 400)] * 2
+            assert await shop.charged() == pytest.approx(0.84)
 
     serve(on_sqlite, test)
 

@@ -83,7 +83,8 @@ def test_a_gif_is_a_gif_that_moves(on_sqlite: Settings) -> None:
         made = await shop.made(VIDEOS, prompt="a boat", resolution="gif")
         small = await shop.made(UPSAMPLE, video_id=await one(shop), action="gif")
         for response in (made, small):
-            found = await shop.picture(response["data"][0]["image_url"])
+            assert list(response["data"][0]) == ["id", "video_url", "created_at", "complete_at", "state"]
+            found = await shop.picture(response["data"][0]["video_url"])
             assert (found.format, getattr(found, "n_frames", 1) > 10) == ("GIF", True)
 
     serve(on_sqlite, test)

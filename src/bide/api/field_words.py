@@ -1,6 +1,6 @@
 """What the catalogue says of fields and of the rules between them, in words for people. Markdown, pure.
 
-The words of refusals are in `bide.catalog.fields`; these are for reading before anything goes wrong.
+The words of refusals are in `bide.catalog.sentences`; these are for reading before anything goes wrong.
 """
 
 import json

@@ -389,8 +389,7 @@ def _schemas(catalog: Catalog, settings: Settings) -> dict[str, Schema]:
         operations = list(service.operations.values())
         found[f"{service.name}_task"] = schemas.task(operations)
         items = {"type": "array", "items": ref(f"{service.name}_task"), "maxItems": settings.batch_ids_max}
-        count = {"type": "integer", "minimum": 0, "description": "All tasks that match, on this page or not."}
-        found[f"{service.name}_tasks"] = schemas.closed({"items": items, "count": count})
+        found[f"{service.name}_tasks"] = schemas.batch(items, list(service.operations.values()))
         for operation in operations:
             found |= _schemas_of(operation, settings)
     return found

@@ -242,6 +242,7 @@ def task(operations: list[Operation]) -> Schema:
         },
     }
     repeated = {key: _repeated(key) for one in operations for key in one.entry.top}
+    repeated |= {one.entry.status_in: _status() for one in operations if one.entry.status_in}
     properties |= repeated
     late = ("started_at", "finished_at", "duration", "elapsed", *repeated)
     schema = closed(properties, tuple(name for name in properties if name not in late))
@@ -261,6 +262,20 @@ def _repeated(key: str) -> Schema:
         state = {"id": UUID, "state": {"enum": ["succeeded", "failed"]}, "finished_at": SECONDS}
         return closed(state, description="How it ended, at the end.")
     return {"description": said}
+
+
+def batch(items: Schema, operations: list[Operation]) -> Schema:
+    """The answer of `retrieve_batch`."""
+    count = {"type": "integer", "minimum": 0, "description": "All tasks that match, on this page or not."}
+    again = {"total": count} if any(one.entry.status_in for one in operations) else {}
+    return closed({"items": items, "count": count, **again})
+
+
+def _status() -> Schema:
+    """What has a `status` from the beginning, and is that of the response at the end."""
+    properties: Schema = {"id": UUID, "status": {"enum": ["running", "succeeded", "failed"]}}
+    return {"type": "object", "properties": properties, "required": list(properties),
+            "description": "How it is; at the end what `response` has here too."}  # fmt: skip
 
 
 _TEXT_MAX = 256

@@ -4,11 +4,13 @@ The prompt is the text of the last message of the user; pictures may be in any m
 `{"type": "text", "text"}` or `{"type": "image_url", "image_url": {"url"}}`, a whole `content` may be a text.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from bide.catalog.fields import Field, compile_check, shown
+from bide.catalog.checks import compile_check
+from bide.catalog.fields import Field
+from bide.catalog.places import is_picture_data
+from bide.catalog.sentences import shown
 from bide.errors import BadRequest
 
 PROMPT, PICTURES = "prompt", "image"
@@ -16,7 +18,6 @@ PROMPT, PICTURES = "prompt", "image"
 PROMPT_MAX = 32_000
 PICTURES_MAX = 16
 
-_DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]+={0,2}")
 _ADDRESS = Field(type="url", description="", required=True)
 
 
@@ -67,7 +68,7 @@ def _parts(place: str, content: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _picture(where: str, url: str) -> str:
     """An address, or a picture in the request itself."""
-    if _DATA_URL.fullmatch(url):
+    if is_picture_data(url):
         return url
     if url[:5].lower() == "data:":
         raise BadRequest(f"`{where}` is a data URL that is not a picture in base64")

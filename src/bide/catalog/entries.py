@@ -73,6 +73,9 @@ class OperationEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     top: tuple[str, ...] = ()
     """Keys of the answer that a finished task repeats beside `response`, for clients that look there. `data` is
     there `{"id", "state", "finished_at"}`."""
+    status_in: str = ""
+    """The key of the answer in which clients look for `status`, `succeeded` at the end. A task document has it from
+    the beginning, as `{"id", "status"}`: `running`, and with an `error` `failed`. A batch says `total` too."""
     inline: bool
     """Whether the caller waits unless it asks otherwise."""
     inline_stored: bool

@@ -30,13 +30,14 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bide.catalog import chat
+from bide.catalog.consistency import check_entry, check_names, check_rule, check_used, read_fields
 from bide.catalog.entries import Accepts, Answer, OperationEntry, ServiceEntry
-from bide.catalog.fields import FORM_TYPES, ITEMS, Bounds, Field, compile_check, shown, unfit_bounds
+from bide.catalog.fields import ITEMS, Field
 from bide.catalog.files import CatalogError, convert, of_package, tables_of, toml, waiting
 from bide.catalog.prices import PriceError, PriceRule, Pricing, compile_prices, nothing, shown_rule
-from bide.catalog.rules import Rule, Values, compile_body, condition, names, pattern, without_brackets
+from bide.catalog.rules import Rule, Values, compile_body, condition, pattern, without_brackets
+from bide.catalog.sentences import shown
 from bide.catalog.template import Table, TemplateError, parse
-from bide.credits.jsonlogic import LogicError
 from bide.credits.pricing import Price, micro
 from bide.errors import BadRequest, NotImplementedHere
 from bide.settings import Settings
@@ -84,9 +85,9 @@ class Operation:
     listed: Table
     """How a persona is shown in the list of them; empty: it lists none."""
     pictures: tuple[str, ...]
-    """Fields whose values are pictures, or sounds, for the provider: files, or addresses to fetch."""
+    """Fields whose values are or hold pictures, or sounds, for the provider: files, or addresses to fetch."""
     addresses: tuple[str, ...]
-    """Fields that may hold addresses of callers: those to fetch here, and those an upstream fetches."""
+    """Fields whose values may be or hold addresses of callers: to fetch here, or for an upstream to fetch."""
     items: tuple[str, ...]
     """Fields that name what was made before."""
 
@@ -201,7 +202,7 @@ def load(directories: Iterable[Path] = (), inline: Iterable[str] = ()) -> Catalo
 
     `inline`: services of which every call waits unless it asks otherwise, whatever the files say.
     """
-    common = _fields("common.toml", "", toml("common.toml", of_package("common.toml")).get("fields", {}))
+    common = read_fields("common.toml", "", toml("common.toml", of_package("common.toml")).get("fields", {}))
     services: dict[str, Service] = {}
     by_path: dict[str, Operation] = {}
     tasks_paths: dict[str, Service] = {}
@@ -239,7 +240,7 @@ def of_settings(settings: Settings) -> Catalog:
 
 def _service(file: str, table: dict[str, Any], common: Mapping[str, Field]) -> Service:
     entry = convert(file, "", table, ServiceEntry)
-    shared = _fields(file, "", entry.fields)
+    shared = read_fields(file, "", entry.fields)
     rules = {
         group: tuple(convert(file, f"rules.{group}[{at}]", one, Rule) for at, one in enumerate(listed))
         for group, listed in entry.rules.items()
@@ -250,8 +251,8 @@ def _service(file: str, table: dict[str, Any], common: Mapping[str, Field]) -> S
     }
     groups = _Groups((shared, common), rules, prices)
     operations = {path: _operation(file, entry, path, table, groups) for path, table in entry.operations.items()}
-    _all_used(file, "prices", prices, {operation.entry.prices for operation in operations.values()})
-    _all_used(file, "limits", entry.limits, {"default", *(one.limit_class for one in operations.values())})
+    check_used(file, "prices", prices, {operation.entry.prices for operation in operations.values()})
+    check_used(file, "limits", entry.limits, {"default", *(one.limit_class for one in operations.values())})
     operations = {path: operation for path, operation in operations.items() if operation.entry.enabled}
     if not operations:
         raise CatalogError(f"{file}: none of its operations is enabled")
@@ -277,16 +278,11 @@ class _Groups:
     prices: Mapping[str, tuple[PriceRule, ...]]
 
 
-def _all_used(file: str, what: str, there: Iterable[str], used: set[str]) -> None:
-    if unused := sorted(set(there) - used):
-        raise CatalogError(f"{file}: {what}.{unused[0]}: no operation names it")
-
-
 def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any], groups: _Groups) -> Operation:
     place = f'operations."{path}"'
     table = dict(table)
     own = convert(file, f"{place}.fields", table.pop("fields", {}), dict[str, dict[str, Any]])
-    fields = _fields(file, place, own)
+    fields = read_fields(file, place, own)
     entry = convert(file, place, table, OperationEntry)
     for names_, source, what in (
         (entry.shared, groups.fields[0], "shared field"),
@@ -302,23 +298,13 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
             raise CatalogError(f"{file}: {place}: there is no group of rules {group!r}")
         own_rules += groups.rules[group]
     for rule in own_rules:
-        _check_rule(file, place, rule, fields)
-    if "multipart" in entry.accepts:
-        for name, field in fields.items():
-            if field.type not in FORM_TYPES:
-                raise CatalogError(f"{file}: {place}: field {name!r}: a form cannot hold the type {field.type}")
-    _check_names(file, place, fields)
-    if entry.answer and entry.shape != "template":
-        raise CatalogError(f"{file}: {place}: `answer` means nothing for the shape {entry.shape}")
+        check_rule(file, place, rule, fields)
+    check_names(file, place, fields)
+    check_entry(file, place, entry, fields)
     try:
         template, listed = parse(entry.answer, tuple(fields)), parse(entry.listed, ())
     except TemplateError as error:
         raise CatalogError(f"{file}: {place}: {error}") from None
-    named = {*entry.becomes, *(name for one in entry.abilities for name in one.when), entry.run_s_field} - {""}
-    if strange := sorted(named - set(fields)):
-        raise CatalogError(f"{file}: {place}: it has no field {strange[0]!r}")
-    if unknown_keys := sorted(set(entry.top) - {*entry.answer, "success", "error"}):
-        raise CatalogError(f"{file}: {place}: top: the answer has no key {unknown_keys[0]!r}")
     for answer in service.answers if entry.shape != "template" else ():
         if unknown := sorted({*answer.when, *answer.items.values()} - set(fields)):
             raise CatalogError(f"{file}: answers: {path} has no field {unknown[0]!r}")
@@ -332,22 +318,10 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
         pricing=_pricing(file, place, service, entry, groups, fields),
         prices_shown=tuple(shown_rule(one) for one in groups.prices.get(entry.prices, ()) if not one.hidden),
         limits=_limits(file, place, service, entry), template=template, listed=listed,
-        pictures=tuple(name for name, field in fields.items() if field.is_picture or field.fetch == "audio"),
-        addresses=tuple(name for name, field in fields.items() if field.is_picture or field.fetch),
+        pictures=tuple(name for name, field in fields.items() if field.is_fetched),
+        addresses=tuple(name for name, field in fields.items() if field.has_addresses),
         items=tuple(name for name, field in fields.items() if field.type in ITEMS),
     )  # fmt: skip
-
-
-def _check_names(file: str, place: str, fields: Mapping[str, Field]) -> None:
-    """A spelling stands for one field, and what a field may name is something that operations make."""
-    taken = set(fields)
-    for name, field in fields.items():
-        for alias in field.aliases:
-            if alias in taken:
-                raise CatalogError(f"{file}: {place}: field {name!r}: the alias {alias!r} is taken")
-            taken.add(alias)
-        if field.type in ITEMS and not field.kind:
-            raise CatalogError(f"{file}: {place}: field {name!r}: it has no `kind`")
 
 
 def _pricing(
@@ -371,50 +345,3 @@ def _limits(file: str, place: str, service: ServiceEntry, entry: OperationEntry)
     if entry.limits == "default":
         return DEFAULT_LIMITS
     raise CatalogError(f"{file}: {place}: there are no limits {entry.limits!r}")
-
-
-def _fields(file: str, place: str, tables: Mapping[str, dict[str, Any]]) -> dict[str, Field]:
-    fields = {}
-    for name, table in tables.items():
-        where = f"{place}.fields.{name}".removeprefix(".")
-        field = convert(file, where, table, Field)
-        if unfit := unfit_bounds(field, field.type):
-            raise CatalogError(f"{file}: {where}: {unfit[0]!r} means nothing for the type {field.type}")
-        for what, value in (("default", field.default), ("assumed", field.assumed), ("example", field.example)):
-            _check_value(file, f"{where}.{what}", name, field, value)
-        for value in field.suggest:
-            _check_value(file, f"{where}.suggest", name, field, value)
-        fields[name] = field
-    return fields
-
-
-def _check_value(file: str, where: str, name: str, field: Field, value: Any) -> None:
-    """What the catalogue itself says of a field must pass the field's own check."""
-    if value is None or field.form_only:
-        return
-    try:
-        compile_check(name, field, form=False)(value)
-    except BadRequest as error:
-        raise CatalogError(f"{file}: {where}: {error}") from None
-
-
-def _check_rule(file: str, place: str, rule: Rule, fields: Mapping[str, Field]) -> None:
-    try:
-        named = names(rule)
-    except LogicError as error:
-        raise CatalogError(f"{file}: {place}: a rule's `refuse`: {error}") from None
-    if unknown := sorted(named - set(fields)):
-        raise CatalogError(f"{file}: {place}: a rule names the field {unknown[0]!r}, which is not there")
-    if not (rule.set or rule.require or rule.require_one or rule.message or rule.default or rule.force):
-        raise CatalogError(f"{file}: {place}: a rule does nothing")
-    if rule.refuse and not rule.message:
-        raise CatalogError(f"{file}: {place}: a rule refuses without a `message`")
-    for name, value in (*rule.default.items(), *rule.force.items()):
-        _check_value(file, f"{place}: a rule", name, fields[name], value)
-    for name, bounds in rule.set.items():
-        if unfit := unfit_bounds(bounds, fields[name].type):
-            raise CatalogError(
-                f"{file}: {place}: a rule sets {unfit[0]!r} of {name!r}, which means nothing for its type"
-            )
-        if bounds == Bounds():
-            raise CatalogError(f"{file}: {place}: a rule sets nothing of {name!r}")

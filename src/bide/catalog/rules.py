@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from bide.catalog.fields import ABSENT, Bounds, Field, allowed, compile_check, compile_test, narrowed, shown
+from bide.catalog.checks import ABSENT, compile_check, compile_test
+from bide.catalog.fields import Bounds, Field, narrowed
+from bide.catalog.sentences import allowed, shown
 from bide.credits.jsonlogic import compile_logic, truthy
 from bide.errors import BadRequest
 

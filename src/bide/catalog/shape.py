@@ -98,12 +98,18 @@ def inline_answer(operation: Operation, response: Mapping[str, Any]) -> Json:
     return {name: value for name, value in response.items() if name != "task_id"}
 
 
-def repeated(operation: Operation, task_id: str, finished_s: float, response: Mapping[str, Any]) -> Json:
-    """What a finished task document says once more beside `response`, for clients that look there (`top`)."""
-    succeeded = bool(response.get("success"))
-    found: Json = {name: response[name] for name in operation.entry.top if name != TOP_STATE and name in response}
-    if TOP_STATE in operation.entry.top:
-        state = "succeeded" if succeeded else "failed"
+def repeated(operation: Operation, task_id: str, finished_s: float | None, response: Mapping[str, Any]) -> Json:
+    """What a task document says beside `response`, for clients that look there: `status_in` from the beginning, and
+    what it repeats of the response (`top`) at the end."""
+    entry, found = operation.entry, Json()
+    if entry.status_in:
+        state = "running" if finished_s is None else "failed"
+        found[entry.status_in] = {"id": task_id, "status": state, **_present(response, ("error",))}
+    if finished_s is None:
+        return found
+    found |= {name: response[name] for name in entry.top if name != TOP_STATE and name in response}
+    if TOP_STATE in entry.top:
+        state = "succeeded" if response.get("success") else "failed"
         found[TOP_STATE] = {"id": task_id, "state": state, "finished_at": finished_s}
     return found
 

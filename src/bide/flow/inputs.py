@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 import pybase64
 
+from bide.catalog.fields import Field
 from bide.catalog.load import Operation
+from bide.catalog.places import Named, named
 from bide.gateway import Gateway
 from bide.outbound.fetch import FetchError, fetch
 from bide.providers.base import Failed, FileTooLarge, Input, NotMedia, Stored
@@ -21,7 +23,7 @@ from bide.tasks.store import Task, Upload
 
 FETCH_S = 60.0
 
-_DATA_URL = re.compile(r"data:image/[a-z+.-]+;base64,")
+_DATA_URL = re.compile(r"data:image/[a-z0-9+.-]+;base64,")
 
 
 def values(operation: Operation, task: Task) -> dict[str, Any]:
@@ -29,15 +31,15 @@ def values(operation: Operation, task: Task) -> dict[str, Any]:
     return dict(operation.check(msgspec.json.decode(task.request), form=task.uploads is not None))
 
 
-def urls(operation: Operation, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Field and URL of every picture of a request that is to be fetched."""
-    return _addresses(operation.pictures, values)
+def urls(operation: Operation, values: Mapping[str, Any]) -> list[Named]:
+    """Every picture and sound of a request that is to be fetched, or is in it in base64."""
+    return [one for one in _named(operation, operation.pictures, values) if one.fetch != "upstream"]
 
 
 def addresses(operation: Operation, values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Field and URL of everything a request names for somebody to fetch: us, or an upstream."""
-    named = _addresses(operation.addresses, values)
-    return [(name, one) for name, one in named if is_address(one)]
+    """Place and URL of everything a request names for somebody to fetch: us, or an upstream. The place is a field, or
+    inside one: `content[1].image_url.url`."""
+    return [(one.where, one.text) for one in _named(operation, operation.addresses, values) if is_address(one.text)]
 
 
 def is_address(text: str) -> bool:
@@ -45,8 +47,18 @@ def is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
-def _addresses(names: tuple[str, ...], values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, one) for name in names for one in _listed(values.get(name)) if isinstance(one, str)]
+def _named(operation: Operation, names: tuple[str, ...], values: Mapping[str, Any]) -> list[Named]:
+    return [one for name in names for one in _of_field(operation.fields[name], name, values.get(name))]
+
+
+def _of_field(field: Field, name: str, value: Any) -> list[Named]:
+    """What a checked value names; files of a form are left out."""
+    if value is None:
+        return []
+    if field.is_deep:
+        return named(name, value, field.places or ())
+    fetch = "picture" if field.is_picture else field.fetch or "upstream"
+    return [Named(name, name, one, fetch) for one in _listed(value) if isinstance(one, str)]
 
 
 async def prepare(
@@ -70,18 +82,24 @@ async def _prepare(
 ) -> Failed | None:
     uploads = {name: [one for one in task.uploads or () if one.field == name] for name in operation.pictures}
     for name in operation.pictures:
-        for number, one in enumerate(_listed(values.get(name))):
-            if isinstance(one, str) and not is_address(one):
-                got = await _written(gateway, name, one)
-            elif isinstance(one, str):
-                what = "picture" if operation.fields[name].is_picture else "sound"
-                got = await _fetched(gateway, name, number, one, what)
-            else:
+        for number, one in enumerate(_given(operation.fields[name], name, values.get(name))):
+            if not isinstance(one, Named):
                 got = await _uploaded(gateway, uploads[name].pop(0))
+            elif is_address(one.text):
+                got = await _fetched(gateway, one, number)
+            else:
+                got = await _written(gateway, one, number)
             if isinstance(got, Failed):
                 return got
             found.append(replace(got, field=operation.entry.becomes.get(name, name)))
     return None
+
+
+def _given(field: Field, name: str, value: Any) -> list[Any]:
+    """What is brought here: addresses and pictures in base64, or the files of a form."""
+    if field.is_deep:
+        return [one for one in _of_field(field, name, value) if one.fetch != "upstream"]
+    return [_of_field(field, name, one)[0] if isinstance(one, str) else one for one in _listed(value)]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -96,41 +114,42 @@ async def _uploaded(gateway: Gateway, upload: Upload) -> Input | Failed:
                  partial(opened.chunks, 0, opened.size))  # fmt: skip
 
 
-async def _fetched(gateway: Gateway, name: str, number: int, url: str, what: str) -> Input | Failed:
+async def _fetched(gateway: Gateway, one: Named, number: int) -> Input | Failed:
     """A picture from its address, spooled here and checked before anything decodes it; or a sound."""
-    limits = gateway.settings
+    limits, what = gateway.settings, "sound" if one.fetch == "audio" else "picture"
     try:
         stored = await fetch(
-            gateway.outbound.fetches, url, gateway.spool.sink(limits.upload_file_bytes_max),
+            gateway.outbound.fetches, one.text, gateway.spool.sink(limits.upload_file_bytes_max),
             ranges=gateway.outbound.ranges, bytes_max=limits.upload_file_bytes_max, timeout_s=FETCH_S,
         )  # fmt: skip
     except FetchError as error:
-        return Failed("bad_request", f"`{name}`: {error}", scope="task", retryable=error.retryable)
+        return Failed("bad_request", f"`{one.where}`: {error}", scope="task", retryable=error.retryable)
     except FileTooLarge:
-        return Failed("bad_request", f"`{name}`: the {what} has more than {limits.upload_file_bytes_max:,} bytes.")
+        most = limits.upload_file_bytes_max
+        return Failed("bad_request", f"`{one.where}`: the {what} has more than {most:,} bytes.")
     except NotMedia:
-        return Failed("bad_request", f"`{name}`: what the URL answers is not a {what}.")
+        return Failed("bad_request", f"`{one.where}`: what the URL answers is not a {what}.")
     if what == "sound":
-        return _sound(gateway, name, number, stored)
-    return await _inspected(gateway, name, number, stored)
+        return _sound(gateway, one, number, stored)
+    return await _inspected(gateway, one, number, stored)
 
 
-async def _written(gateway: Gateway, name: str, text: str) -> Input | Failed:
+async def _written(gateway: Gateway, one: Named, number: int) -> Input | Failed:
     """A picture that is in the request itself, in base64."""
     sink = gateway.spool.sink(gateway.settings.upload_file_bytes_max)
     try:
-        await sink.write(pybase64.b64decode(_DATA_URL.sub("", text, count=1), validate=True))
+        await sink.write(pybase64.b64decode(_DATA_URL.sub("", one.text, count=1), validate=True))
         stored = await sink.close()
     except (ValueError, NotMedia, FileTooLarge):
         await sink.abort()
-        return Failed("bad_request", f"`{name}` is neither an address nor a picture in base64.")
+        return Failed("bad_request", f"`{one.where}` is neither an address nor a picture in base64.")
     except BaseException:
         await sink.abort()
         raise
-    return await _inspected(gateway, name, 0, stored)
+    return await _inspected(gateway, one, number, stored)
 
 
-async def _inspected(gateway: Gateway, name: str, number: int, stored: Stored) -> Input | Failed:
+async def _inspected(gateway: Gateway, one: Named, number: int, stored: Stored) -> Input | Failed:
     """A spooled picture, if it is one that we take."""
     limits = gateway.settings
     try:
@@ -138,21 +157,22 @@ async def _inspected(gateway: Gateway, name: str, number: int, stored: Stored) -
                                      pixels_max=limits.upload_pixels_max)  # fmt: skip
     except BadPicture as error:
         gateway.spool.drop(stored.name)
-        return Failed("bad_request", f"`{name}`: {error}")
+        return Failed("bad_request", f"`{one.where}`: {error}")
     except BaseException:
         gateway.spool.drop(stored.name)
         raise
     extension = stored.name.rpartition(".")[2]
-    return Input(name, f"{name}-{number}.{extension}", picture.content_type, stored.size,
+    return Input(one.field, f"{one.field}-{number}.{extension}", picture.content_type, stored.size,
                  partial(gateway.spool.chunks, stored.name))  # fmt: skip
 
 
-def _sound(gateway: Gateway, name: str, number: int, stored: Stored) -> Input | Failed:
+def _sound(gateway: Gateway, one: Named, number: int, stored: Stored) -> Input | Failed:
     """A fetched sound: what its first bytes show is one."""
     if not stored.content_type.startswith("audio/"):
         gateway.spool.drop(stored.name)
-        return Failed("bad_request", f"`{name}`: what the URL answers is not a sound.")
-    return Input(name, f"{name}-{number}.{stored.name.rpartition('.')[2]}", stored.content_type, stored.size,
+        return Failed("bad_request", f"`{one.where}`: what the URL answers is not a sound.")
+    extension = stored.name.rpartition(".")[2]
+    return Input(one.field, f"{one.field}-{number}.{extension}", stored.content_type, stored.size,
                  partial(gateway.spool.chunks, stored.name))  # fmt: skip
 
 

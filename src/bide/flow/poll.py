@@ -122,8 +122,8 @@ async def retrieve_batch(gateway: Gateway, wanted: Filter, offset: int, limit: i
         first.append(item)
         size += len(item)
         if size > SMALL_BYTES:
-            return Parts(_spliced(first, items, total))
-    return b'{"items":[' + b",".join(first) + b'],"count":%d}' % total
+            return Parts(_spliced(first, items, _end(gateway, wanted.service, total)))
+    return b'{"items":[' + b",".join(first) + _end(gateway, wanted.service, total)
 
 
 async def _items(gateway: Gateway, ids: list[str]) -> AsyncIterator[bytes]:
@@ -143,13 +143,19 @@ async def _items(gateway: Gateway, ids: list[str]) -> AsyncIterator[bytes]:
         few = FEW if size <= SMALL_BYTES else 1
 
 
-async def _spliced(first: list[bytes], items: AsyncIterator[bytes], total: int) -> AsyncIterator[bytes]:
+async def _spliced(first: list[bytes], items: AsyncIterator[bytes], end: bytes) -> AsyncIterator[bytes]:
     """The same JSON in pieces: what was read already, then one document after another."""
     yield b'{"items":[' + b",".join(first)
     first.clear()
     async for item in items:
         yield b"," + item
-    yield b'],"count":%d}' % total
+    yield end
+
+
+def _end(gateway: Gateway, service: str, total: int) -> bytes:
+    """`],"count": total}`, and `total` itself where clients of the service look for it."""
+    again = any(one.entry.status_in for one in gateway.catalog.services[service].operations.values())
+    return b'],"count":%d%s}' % (total, b',"total":%d' % total if again else b"")
 
 
 def _document(gateway: Gateway, record: Record) -> bytes:
@@ -158,9 +164,10 @@ def _document(gateway: Gateway, record: Record) -> bytes:
     if operation is None:
         return document(record, "")  # not in the catalogue any more
     top: dict[str, Any] = {}
-    if operation.entry.top and record.finished_at is not None:
+    if operation.entry.status_in or (operation.entry.top and record.finished_at is not None):
         response = msgspec.json.decode(record.response or b"{}")
-        top = shape.repeated(operation, record.id, record.finished_at / 1000, response)
+        finished_s = None if record.finished_at is None else record.finished_at / 1000
+        top = shape.repeated(operation, record.id, finished_s, response)
     return document(record, operation.entry.api_id, top)
 
 

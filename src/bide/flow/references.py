@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bide.catalog.fields import shown
 from bide.catalog.load import Operation
+from bide.catalog.sentences import shown
 from bide.errors import BadRequest, NotImplementedHere
 from bide.gateway import Gateway
 from bide.providers.base import ALLOWS, Input, Source

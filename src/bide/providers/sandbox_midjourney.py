@@ -4,9 +4,8 @@ A picture of a generation is a `View`: numbers, kept with the item, so that an u
 pixels and a pan goes on beside it. An edit is made of the caller's own picture, of which no more is known than its
 pixels: nothing follows it up.
 
-A prompt is as on the wire: up to five addresses of pictures first (they colour the result by their text alone, for
-nothing is fetched that a prompt names), then words, then parameters (`--ar 16:9 --seed 7`). A parameter that nobody
-knows is refused.
+A prompt is as on the wire: up to five addresses of pictures first (mixed into all that is drawn, and into what
+follows it up), then words, then parameters (`--ar 16:9 --seed 7`). A parameter that nobody knows is refused.
 """
 
 import hashlib
@@ -34,6 +33,10 @@ REGION: Final = "variation_region"
 _QUALITY = 90
 _EDITED = 0.4
 """How much of an edited picture without a mask is new."""
+_MIXED = 0.3
+"""How much of a picture shows that a prompt begins with."""
+_GIVEN, _GIVEN_SIDE = "given", 512
+"""The role of these pictures among the files of an item, and their longest side there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,19 @@ async def make(call: Call, steps: Steps) -> Outcome:
     """Draws and stores the picture, its thumbnail and, if they are asked for, its four parts."""
     plan, split = _planned(call), bool(call.request.get("split_images"))
     views: tuple[View, ...] = ()
+    given: list[bytes] = []
     if call.capability == "grid.edit":
         image, mask = await read(_input(call, "image_url")), await _mask(call)
         drawn = await paint(_edited, plan, image, mask, split)
     else:
         mask = await _mask(call) if plan.action == REGION else b""
         views = await paint(_views, plan, mask)
-        drawn = await paint(_drawn, plan, views, split)
+        given = [await paint(_small, await read(one)) for one in _given(call, plan)]
+        drawn = await paint(_drawn, plan, views, given, split)
     assets = [Asset(await store(call, drawn.thumbnail, steps), role="thumbnail"),
               Asset(await store(call, drawn.raw, steps), role="raw")]  # fmt: skip
     assets += [Asset(await store(call, one, steps), role="part") for one in drawn.parts]
+    assets += [Asset(await store(call, one, steps), role=_GIVEN) for one in given]
     fields = {
         "image_width": drawn.thumbnail_size[0], "image_height": drawn.thumbnail_size[1],
         "raw_image_width": drawn.raw_size[0], "raw_image_height": drawn.raw_size[1], "actions": _actions(views),
@@ -144,6 +150,14 @@ def _input(call: Call, field: str) -> Input:
     return next(one for one in call.inputs if one.field == field)
 
 
+def _given(call: Call, plan: _Plan) -> list[Input]:
+    """The pictures that the prompt begins with, or that of what is followed up began with."""
+    if not plan.of:
+        return [one for one in call.inputs if one.field == "prompt"]
+    source = call.source("image_id")
+    return [one for one in source.files if one.field == _GIVEN] if source else []
+
+
 async def _mask(call: Call) -> bytes:
     """Empty: there is none."""
     return await read(_input(call, "mask")) if any(one.field == "mask" for one in call.inputs) else b""
@@ -172,10 +186,21 @@ def _part_size(ratio: float, side: int) -> Size:
     return max(2, 2 * round(wide / 2)), max(2, 2 * round(tall / 2))
 
 
-def _drawn(plan: _Plan, views: tuple[View, ...], split: bool) -> _Drawn:
-    if len(views) == 1:
-        return _files([scene.paint(views[0], plan.prompt.text)], plan, split)
-    return _files([scene.paint(one, plan.prompt.text) for one in views], plan, split)
+def _drawn(plan: _Plan, views: tuple[View, ...], given: Sequence[bytes], split: bool) -> _Drawn:
+    pictures = [_decoded(one, "a picture of the prompt") for one in given]
+    return _files([_mixed(scene.paint(one, plan.prompt.text), pictures) for one in views], plan, split)
+
+
+def _mixed(image: Image.Image, pictures: Sequence[Image.Image]) -> Image.Image:
+    for one in pictures:
+        image = Image.blend(image, one.resize(image.size, Image.Resampling.BILINEAR), _MIXED)
+    return image
+
+
+def _small(data: bytes) -> bytes:
+    image = _decoded(data, "a picture of the prompt")
+    image.thumbnail((_GIVEN_SIDE, _GIVEN_SIDE))
+    return encode(image, "jpeg", _QUALITY, {})
 
 
 def _edited(plan: _Plan, image: bytes, mask: bytes, split: bool) -> _Drawn:

@@ -86,7 +86,7 @@ def _takes(call: Call) -> list[Shots]:
         return [_shots(number, len(given) > 1, bool(call.request.get("loop"))) for number in range(FILMS)]
     if source is None:
         raise Refused("video_id is missing: there is nothing to extend")
-    before: Shots = source.about["takes"][call.request.get("video_index") or 0]
+    before: Shots = source.about["takes"][int(call.request.get("video_index") or 0)]
     if sum(shot["seconds"] for shot in before) + EXTEND_S > SECONDS_MAX or kept + len(given) > STILLS_MAX:
         raise Refused(f"the film would be longer than {SECONDS_MAX} seconds")
     still = kept if given else before[-1]["still"]

@@ -40,7 +40,8 @@ def parsed(prompt: str) -> Prompt:
         pictures.append(found[0].strip())
         words = words[found.end() :]
     if len(pictures) > PICTURES_MAX:
-        raise Refused(f"prompt begins with {len(pictures)} addresses of pictures; at most {PICTURES_MAX} are taken")
+        many = f"{len(pictures)} addresses of pictures"
+        raise Refused(f"`prompt` begins with {many}; at most {PICTURES_MAX} are taken")
     ratio = parameters.get("ar", parameters.get("aspect"))
     return Prompt(words, tuple(pictures), 1.0 if ratio is None else _ratio(ratio), _seed(parameters.get("seed")))
 
