@@ -81,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     # -- limits
     nodes: Annotated[int, Meta(ge=1, le=10_000, description="machines this gateway runs on: without `rates_url` each allows its share of every rate")] = 1
     rates_url: Annotated[str, Meta(description="`redis://…` of a Redis or Valkey through which all machines share rates; empty: each machine counts for itself", extra={"secret": True})] = ""
+    rates_timeout_s: Annotated[float, Positive, Meta(description="seconds that Redis may take to answer before rates are counted on each machine")] = 0.2
 
     # -- callbacks
     webhook_secret: Annotated[str, Meta(description="Standard Webhooks secret (`whsec_…`) that signs callbacks; empty: unsigned", extra={"secret": True})] = ""

@@ -20,7 +20,7 @@ AT_ONCE = 8
 
 async def main(directory: str, url: str, per_s: float, seconds: float) -> None:
     clock = Clock()
-    rates = await open_rates(Settings(data_dir=directory, rates_url=url), clock)
+    rates = await open_rates(Settings(data_dir=directory, rates_url=url, rates_timeout_s=30), clock)
     print("ready", flush=True)
     sys.stdin.readline()
     admitted = asked = 0

@@ -36,7 +36,9 @@ def on_nodes(directory: Path, url: str, use: Callable[[Rates, Rates], Awaitable[
 
     async def run() -> T:
         nodes = [
-            await open_rates(Settings(data_dir=str(directory / name), rates_url=url, nodes=2), Clock())
+            await open_rates(
+                Settings(data_dir=str(directory / name), rates_url=url, nodes=2, rates_timeout_s=30), Clock()
+            )
             for name in ("one", "other")
         ]
         try:
@@ -75,9 +77,9 @@ def test_what_is_asked_at_once_is_counted_one_by_one(server: RedisServer, tmp_pa
 
 @with_server
 def test_processes_of_two_nodes_are_given_what_is_due_and_no_more(server: RedisServer, tmp_path: Path) -> None:
-    per_s = 200.0
+    per_s = 20.0  # few, so that a busy machine asks for far more than that, too
     directories = [tmp_path / "one", tmp_path / "one", tmp_path / "other", tmp_path / "other"]
-    due, admitted, most = bounds(hammer(directories, server.url, per_s, 0.7), per_s, int(per_s))
+    due, admitted, most = bounds(hammer(directories, server.url, per_s, 1.5), per_s, int(per_s))
     assert due * 0.9 <= admitted <= most + 1  # the server's clock is another one
 
 

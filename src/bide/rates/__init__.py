@@ -46,5 +46,5 @@ async def open_rates(settings: Settings, clock: Clock) -> Rates:
         if error.name != "redis":
             raise
         raise SettingsError("BIDE_RATES_URL needs the package 'redis': pip install 'bide[redis]'") from None
-    shared: Rates = await module.connect(settings.rates_url, local, clock)
+    shared: Rates = await module.connect(settings.rates_url, local, clock, settings.rates_timeout_s)
     return shared

@@ -4,7 +4,7 @@ The rule of `bide.rates.gcra` as a script that the server runs, by the server's 
 of the nodes do not matter. A key lives as long as its TAT is ahead, so memory is that of the keys in use.
 
 One call is under way at a time; whatever is asked meanwhile goes together into the next. When the server does
-not answer within `CALL_S`, or answers with an error, those who asked are counted on this machine instead
+not answer within `rates_timeout_s`, or answers with an error, those who asked are counted on this machine instead
 (this node's part of the rate), and so is everybody for `AWAY_S`; then one call is tried again.
 """
 
@@ -26,8 +26,6 @@ from bide.settings import SettingsError
 SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
 MICROSECONDS = 1_000_000
 PREFIX = "bide:rate:"
-CALL_S = 0.2
-"""How long a call may take. A caller may wait for the one under way and for its own: at most twice that."""
 CALL_KEYS_MAX = 500
 AWAY_S = 1.0
 WARN_S = 60.0
@@ -54,8 +52,10 @@ return waits
 Asked = tuple[str, int, int, "asyncio.Future[int | None]"]
 
 
-async def connect(url: str, local: LocalRates, clock: Clock) -> "RedisRates":
+async def connect(url: str, local: LocalRates, clock: Clock, call_s: float) -> "RedisRates":
     """The rates kept at `redis://…` or `rediss://…` (TLS). A server that is away is tried again later.
+
+    A call may take `call_s` seconds. A caller may wait for the one under way and for its own: at most twice that.
 
     Raises `SettingsError` when the address cannot be one.
     """
@@ -64,12 +64,12 @@ async def connect(url: str, local: LocalRates, clock: Clock) -> "RedisRates":
         raise SettingsError("BIDE_RATES_URL: use redis://host:6379/0, or rediss:// for TLS")
     try:
         client = Redis.from_url(
-            f"{SCHEMES[scheme]}://{rest}", protocol=2, socket_timeout=CALL_S, socket_connect_timeout=CALL_S,
+            f"{SCHEMES[scheme]}://{rest}", protocol=2, socket_timeout=call_s, socket_connect_timeout=call_s,
             retry=Retry(NoBackoff(), 1),
         )  # fmt: skip
     except ValueError as error:
         raise SettingsError(f"BIDE_RATES_URL: {error}") from None
-    rates = RedisRates(client, local, clock)
+    rates = RedisRates(client, local, clock, call_s)
     await rates.ask([])
     return rates
 
@@ -77,8 +77,8 @@ async def connect(url: str, local: LocalRates, clock: Clock) -> "RedisRates":
 class RedisRates:
     """`bide.rates.Rates` of all nodes."""
 
-    def __init__(self, client: Any, local: LocalRates, clock: Clock) -> None:
-        self._client, self._local, self._clock = client, local, clock
+    def __init__(self, client: Any, local: LocalRates, clock: Clock, call_s: float) -> None:
+        self._client, self._local, self._clock, self._call_s = client, local, clock, call_s
         self._script = client.register_script(SCRIPT)
         self._asked: list[Asked] = []
         self._sender: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class RedisRates:
         if self._away_until:  # nobody else waits for the call that finds out whether it is back
             self._away_until = max(self._away_until, self._clock.monotonic() + AWAY_S)
         try:
-            async with asyncio.timeout(CALL_S):
+            async with asyncio.timeout(self._call_s):
                 waits: list[int] = await self._script(
                     keys=[key for key, *_ in batch],
                     args=[number for _, interval, burst, _ in batch for number in (interval, burst)],
