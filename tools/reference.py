@@ -17,7 +17,7 @@ import msgspec
 from bide import settings
 from bide.api.admin import ROUTES as _ROUTES  # noqa: F401  (importing it registers every route)
 from bide.api.admin.access import BASE, HANDLERS
-from bide.api.field_words import default_of, rules_of, type_of
+from bide.api.field_words import default_of, rules_of, spellings, type_of
 from bide.catalog.load import Catalog, Operation, load
 from bide.cli import main as program
 from bide.errors import ERRORS, MethodNotAllowed
@@ -237,7 +237,8 @@ def _operation(operation: Operation) -> str:
         f"body: {' or '.join({'json': 'JSON', 'multipart': 'multipart/form-data'}[one] for one in entry.accepts)}",
     ]
     rows = (
-        (f"`{name}`{' *' if field.required else ''}", type_of(field), _shown(default_of(field)), field.description)
+        (f"`{name}`{' *' if field.required else ''}", type_of(field), _shown(default_of(field)),
+         field.description + spellings(field))
         for name, field in operation.fields.items()
     )
     rules = [f"- {line}" for line in rules_of(operation)]

@@ -31,7 +31,8 @@ def test_a_caller_deletes_its_task_and_polls_an_empty_object_at_once(on_both: Se
         task_id = await ended(admin)
         assert (await ask(admin, id=task_id)).json["id"] == task_id  # now it is in memory
         answer = await ask(admin, action="delete", id=task_id)
-        assert (answer.status, answer.json) == (200, {"success": True, "deleted": [task_id]})
+        assert (answer.status, answer.json) == (200, {"id": task_id, "deleted": True})
+        assert (await ask(admin, action="delete", id=task_id)).json == {"id": task_id, "deleted": False}
         assert (await ask(admin, id=task_id)).json == {}
         assert (await ask(admin, action="retrieve_batch")).json == {"items": [], "count": 0}
         assert admin.world.files() == []
@@ -45,7 +46,8 @@ def test_tasks_are_named_by_id_or_trace_id_one_or_several(on_sqlite: Settings, n
         kept, gone = await ended(admin, "kept"), await ended(admin, "gone")
         value = "gone" if name.startswith("trace") else gone
         answer = await ask(admin, action="delete", **{name: [value] if name.endswith("s") else value})
-        assert answer.json == {"success": True, "deleted": [gone]}
+        single = name in ("id", "task_id")
+        assert answer.json == ({"id": gone, "deleted": True} if single else {"success": True, "deleted": [gone]})
         assert (await ask(admin, id=kept)).json["id"] == kept
 
     manage(on_sqlite, test)
@@ -58,16 +60,31 @@ def test_an_unknown_and_somebody_elses_task_are_answered_byte_for_byte_the_same(
             tx, world.clock, "application-2", "user-2", "theirs", THEIR_TOKEN))  # fmt: skip
         theirs = (await world.accept(caller=OTHER, trace_id="theirs")).task_id
         await world.work()
+        unknown = world.clock.new_id(0)
         found = [
             await ask(admin, action="delete", **named)
-            for named in ({"id": theirs}, {"id": world.clock.new_id(0)}, {"ids": [theirs]}, {"trace_id": "theirs"},
-                          {"trace_id": "nobody's"})
+            for named in ({"ids": [theirs]}, {"ids": [unknown]}, {"trace_id": "theirs"}, {"trace_id": "nobody's"},
+                          {"id": theirs, "trace_id": "theirs"})
         ]  # fmt: skip
         assert {(one.status, one.body) for one in found} == {(200, b'{"success":true,"deleted":[]}')}
+        for one in (theirs, unknown):  # the id is the one that was asked for
+            assert (await ask(admin, action="delete", id=one)).body == f'{{"id":"{one}","deleted":false}}'.encode()
         answer = await ask(admin, THEIR_TOKEN, action="delete", id=theirs)
-        assert answer.json["deleted"] == [theirs]
+        assert answer.json == {"id": theirs, "deleted": True}
 
     manage(on_both, test)
+
+
+def test_a_user_id_beside_the_id_must_be_the_callers_own(on_sqlite: Settings) -> None:
+    """The published clients of this action send it."""
+
+    async def test(admin: Admin) -> None:
+        task_id = await ended(admin)
+        for user_id, gone in (("user-2", False), (CALLER.user_id, True)):
+            answer = await ask(admin, action="delete", id=task_id, user_id=user_id)
+            assert (answer.status, answer.json) == (200, {"id": task_id, "deleted": gone})
+
+    manage(on_sqlite, test)
 
 
 def test_an_open_task_is_refused_in_a_sentence_and_nothing_is_deleted(on_both: Settings) -> None:

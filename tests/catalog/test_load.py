@@ -106,6 +106,11 @@ description = "Anything."
 type = "string"
 pattern = "^[a-z]+$"
 description = "Letters."
+
+[operations."films/new".fields.about]
+type = "text_or_object"
+length_max = 5
+description = "A few words, or an object."
 """
 
 
@@ -152,6 +157,9 @@ def test_a_further_directory_adds_a_service(tmp_path: Path) -> None:
         {"loop": True, "seconds": 10},
         {"prompt": "x", "strength": 1, "tags": ["a", "b"], "scene": {}, "cuts": [1, {}], "code": "abc"},
         {"prompt": "x", "strength": 1.5, "tags": []},
+        {"prompt": "x", "about": "abcde"},
+        {"prompt": "x", "stills": [], "code": "", "about": {}},
+        {"prompt": "x", "about": {"words": ["abcdef"], "url": "https://example.com/a"}},
     ],
 )
 def test_fields_and_rules_of_every_kind_take_what_is_right(tmp_path: Path, body: dict[str, object]) -> None:
@@ -169,14 +177,14 @@ def test_fields_and_rules_of_every_kind_take_what_is_right(tmp_path: Path, body:
         ({"seconds": 15}, "`seconds` is 15; it must be 10 or 25"),
         ({"strength": 1.6}, "`strength` is 1.6; it must be a number from 0 to 1.5"),
         ({"strength": True}, "`strength` is true; it must be a number from 0 to 1.5"),
-        ({"stills": []}, "`stills` is a list of 0; it must be an http:// or https:// URL of at most 2,048 "
-            "characters, or a list of 1 to 3"),
         ({"stills": ["https://example.com/", 5]}, "`stills` is a list of 2; it must be"),
         ({"tags": ["a", "b", "c"]}, "`tags` is a list of 3; it must be a list of at most 2"),
         ({"tags": ["a", "toolong"]}, '`tags[1]` is "toolong"; it must be a text of 1 to 5 characters'),
         ({"tags": "a"}, '`tags` is "a"; it must be a list of at most 2'),
         ({"scene": []}, "`scene` is a list of 0; it must be an object"),
         ({"cuts": [1, 2, 3]}, "`cuts` is a list of 3; it must be a list of at most 2"),
+        ({"about": "abcdef"}, '`about` is "abcdef"; it must be a text of at most 5 characters, or an object'),
+        ({"about": 7}, "`about` is 7; it must be a text of at most 5 characters, or an object"),
         ({"code": "A"}, '`code` is "A"; it must be a text that matches ^[a-z]+$'),
     ],
 )  # fmt: skip
@@ -211,6 +219,8 @@ WRONG: list[tuple[str, str, str]] = [
     ('films/new".fields.loop: Object contains unknown field `defaults`', "default = false", "defaults = false"),
     ('films/new".fields.loop.default: `loop` is 1; it must be true or false', "default = false", "default = 1"),
     ('films/new".fields.loop: \'min\' means nothing for the type boolean', "default = false", "min = 1"),
+    ("films/new\".fields.loop: 'header' means nothing for the type boolean", "default = false", 'header = "loop"'),
+    ("$.header", "default = false", 'header = "X Loop"'),
     ("fields.prompt: Invalid enum value 'text'", 'type = "string"\ndescription = "What happens."',
      'type = "text"\ndescription = "What happens."'),
     ("field 'scene': a form cannot hold the type object", "inline = false",

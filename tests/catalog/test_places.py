@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bide.catalog.checks import compile_check
-from bide.catalog.fields import Field, unfit_bounds
+from bide.catalog.fields import DEEP, Field, unfit_bounds
 from bide.catalog.load import Operation, load
 from bide.catalog.places import ADDRESSES_MAX, Misplaced, Named, Place, named
 from bide.errors import BadRequest
@@ -106,9 +106,9 @@ def test_no_field_that_may_hold_addresses_is_forgotten() -> None:
     without = set()
     for operation in operations(load()):
         for name, field in operation.fields.items():
-            if field.type in ("array", "object") and field.places == ():
+            if field.type in DEEP and field.places == ():
                 without.add((operation.key, name))
-            elif field.type in ("array", "object"):
+            elif field.type in DEEP:
                 assert name in operation.addresses
             if field.type in ("url", "urls") or name.endswith(("_url", "_urls")):
                 assert field.fetch or name == "callback_url", (operation.key, name)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bide.catalog.checks import left_out
 from bide.catalog.fields import ITEMS, Field
 from bide.catalog.files import tables_of
 from bide.catalog.load import Catalog, Operation
@@ -68,11 +69,16 @@ def value_of(name: str, field: Field, given: Mapping[str, Any] | None = None) ->
     return {
         "string": "x" * max(field.length_min or 1, 1), "integer": int(field.min or 1), "number": field.min or 1,
         "boolean": True, "size": "1024x1024", "strings": ["x"] * count, "object": {}, "array": [{}] * count,
+        "text_or_object": {"about": "snow"},
     }[field.type]  # fmt: skip
 
 
 def wrong_values(field: Field) -> Iterator[Any]:
     """Values that a field refuses by itself."""
+    return (value for value in _wrong_values(field) if value not in left_out(field))
+
+
+def _wrong_values(field: Field) -> Iterator[Any]:
     yield {"url": "ftp://example.com/x", "urls": ["ftp://example.com/x"], "files": "x", "file": "x",
            "integer": "7", "number": "7", "boolean": "true"}.get(field.type, 7)  # fmt: skip
     if field.form_only:
@@ -83,7 +89,7 @@ def wrong_values(field: Field) -> Iterator[Any]:
         yield field.max + 1
     if field.min is not None:
         yield field.min - 1
-    if field.length_max is not None and field.type == "string":
+    if field.length_max is not None and field.type in ("string", "text_or_object"):
         yield "x" * (field.length_max + 1)
     if field.length_min and field.type == "string":
         yield "x" * (field.length_min - 1)
@@ -113,7 +119,7 @@ def addresses_in(operation: Operation, address: str) -> Iterator[tuple[str, str,
             yield name, where, holding(place.path, address), place.fetch
         if field.type == "array":
             yield name, f"{name}[0].nobody.thought_of", [{"nobody": {"thought_of": address}}], "upstream"
-        elif field.type == "object":
+        elif field.type in ("object", "text_or_object"):
             yield name, f"{name}.nobody.thought_of", {"nobody": {"thought_of": address}}, "upstream"
 
 

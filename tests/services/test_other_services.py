@@ -4,6 +4,7 @@ import base64
 import io
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,6 +219,28 @@ def test_a_text_is_read_as_long_as_it_is(on_sqlite: Settings) -> None:
     serve(on_sqlite, test)
 
 
+def test_a_model_that_comes_as_a_header_is_as_good_as_one_in_the_body(on_sqlite: Settings) -> None:
+    """Its makers take it as a header. What the body says wins; only operations that name a header look for one."""
+
+    async def test(shop: Shop) -> None:
+        by_header = replace(shop.mine, headers=((b"model", b"s2-pro"),))
+        for body, model in (({}, "s2-pro"), ({"model": ""}, "s2-pro"), ({"model": "s1"}, "s1")):
+            wanted = {"text": "Good morning.", "async": True, **body}
+            task_id = (await shop.ask("/fish/tts", by_header, **wanted)).json["task_id"]
+            assert (await shop.retrieve("/fish/tts", task_id))["request"] == {**wanted, "model": model}
+        asked = {"prompt": "a boat", "async": True}
+        task_id = (await shop.ask("/flux/images", by_header, **asked)).json["task_id"]
+        assert (await shop.retrieve("/flux/images", task_id))["request"] == asked
+        wrong = replace(shop.mine, headers=((b"model", b"x" * 129),))
+        answer = await shop.ask("/fish/tts", wrong, text="Good morning.")
+        assert (answer.status, answer.message[:10]) == (400, "`model` is")
+        described = shop.document["paths"]["/fish/tts"]["post"]["parameters"]
+        (named,) = [one for one in described if one["name"] == "model"]
+        assert named["in"] == "header"
+
+    serve(on_sqlite, test)
+
+
 def test_a_copied_voice_can_be_used_by_whom_it_belongs_to(on_sqlite: Settings) -> None:
     async def test(shop: Shop) -> None:
         voice = (await shop.made("/digital-human/voices", audio_url=f"{PAGE}.mp3"))["voice_id"]
@@ -238,6 +261,7 @@ def test_every_action_of_producer_makes_songs_that_sound_different(on_sqlite: Se
 
     async def test(shop: Shop) -> None:
         song = (await shop.made("/producer/audios", prompt="a harbour at night"))["data"][0]
+        assert (song["video_url"], song["seed"].isdigit()) == ("", True)
         sounds = {await shop.file(song["audio_url"])}
         actions = ("cover", "extend", "variation", "swap_vocals", "swap_instrumentals", "replace_section", "stems")
         for action in actions:

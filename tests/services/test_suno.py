@@ -112,6 +112,8 @@ def test_words_title_and_style_are_those_that_were_asked_for(on_sqlite: Settings
         assert await samples(shop, high) != await samples(shop, low)
         (written, _) = await songs(shop, lyric_prompt="a lighthouse", **asked)
         assert "lighthouse" in written["lyric"].lower()
+        (from_an_object, _) = await songs(shop, lyric_prompt={"about": "a lighthouse", "lines": 4}, **asked)
+        assert "lighthouse" in from_an_object["lyric"].lower()
         (mute, _) = await songs(shop, instrumental=True, **asked)
         assert mute["lyric"] == "[Instrumental]"
         assert "no voice" in (await failed(shop, "/suno/vox", audio_id=mute["id"]))
@@ -190,7 +192,7 @@ def test_an_extension_is_longer_and_begins_as_its_source_does(on_both: Settings)
         assert [one["id"] for one in whole["concat_history"]] == [old["id"], new["id"]]
         assert await samples(shop, whole) == await samples(shop, new)
         body["continue_at"] = 7
-        assert await failed(shop, AUDIOS, **body) == "continue_at is 7, and the song has 6.00 seconds"
+        assert await failed(shop, AUDIOS, **body) == "`continue_at` is 7, and the song has 6.00 seconds"
 
     serve(on_both, test)
 
@@ -358,9 +360,9 @@ def test_an_uploaded_sound_is_kept_as_it_was_and_can_be_followed_up(on_both: Set
         (other, _) = await songs(shop, prompt="a hill", duration=SECONDS)
         for action in ("underpainting", "overpainting", "samples"):
             message = await failed(shop, AUDIOS, action=action, audio_id=other["id"], **{f"{action}_end": 3})
-            assert message == f"audio_id names something that was not uploaded; {action} takes an uploaded sound"
+            assert message == f"`audio_id` names something that was not uploaded; {action} takes an uploaded sound"
             message = await failed(shop, AUDIOS, action=action, audio_id=mine["audio_id"], **{f"{action}_end": 13})
-            assert message == f"{action}_end is 13, and the song has 12.00 seconds"
+            assert message == f"`{action}_end` is 13, and the song has 12.00 seconds"
 
     serve(on_both, test)
 
@@ -447,7 +449,9 @@ def test_lists_refuse_what_they_do_not_understand(on_sqlite: Settings) -> None:
         assert "`persona_id` is missing" in (await requested(shop, shop.mine, "DELETE", PERSONA)).message
         assert (await requested(shop, Client(shop.mine.app, ""), "GET", PERSONA)).code == "no_token"
         for method, path in (("PUT", PERSONA), ("GET", AUDIOS)):
-            assert (await shop.mine.request(method, path, base="")).status == 405
+            refused = await shop.mine.request(method, path, base="")
+            taken = "GET, DELETE and POST" if path == PERSONA else "POST"
+            assert (refused.status, refused.message) == (405, f"This path takes {taken} requests.")
 
     serve(on_sqlite, test)
 

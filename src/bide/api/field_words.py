@@ -20,6 +20,7 @@ _TYPES: Mapping[str, str] = {
     "files": "URL, list of URLs, or files",
     "size": "`WxH` or `auto`",
     "items": "id or list of ids",
+    "text_or_object": "string or object",
 }
 _BOUNDS = (
     ("min", "at least {}"), ("max", "at most {}"), ("length_min", "at least {:,} characters"),
@@ -38,6 +39,13 @@ def type_of(field: Field) -> str:
     if field.type == "item":
         return f"id of {_a(field.kind or 'result')} made before"
     return f"{_TYPES.get(field.type, field.type)} {bounds(field)}".strip()
+
+
+def spellings(field: Field) -> str:
+    """A sentence with a space before it for each other way to say the field."""
+    listed = ", ".join(f"`{one}`" for one in field.aliases)
+    also = f" Also spelled {listed}." if listed else ""
+    return also + (f" Where the body leaves it out, the header `{field.header}` says it." if field.header else "")
 
 
 def default_of(field: Field) -> Any:

@@ -14,6 +14,7 @@ from bide.api import template_schemas
 from bide.api.answers import Scope, Send, encode, send_json
 from bide.api.schemas import Schema, closed
 from bide.catalog.load import Operation
+from bide.catalog.sentences import shown
 from bide.catalog.template import Made, Name, fill, times
 from bide.clock import time_of
 from bide.db import Tx, write_one
@@ -87,7 +88,7 @@ def _whole(query: dict[str, list[str]], name: str, default: int, least: int, mos
     if not text:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
-        raise BadRequest(f"`{name}` is {text[:40]!r}; it must be a whole number from {least} to {most}")
+        raise BadRequest(f"`{name}` is {shown(text)}; it must be a whole number from {least} to {most}")
     return int(text)
 
 

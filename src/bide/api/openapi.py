@@ -111,7 +111,7 @@ def _operation(operation: Operation, path: str) -> dict[str, Any]:
         "tags": [operation.service],
         "summary": entry.title,
         "description": _about(operation),
-        "parameters": [_IDEMPOTENCY_KEY],
+        "parameters": [_IDEMPOTENCY_KEY, *request_schemas.headers(operation)],
         "requestBody": {"$ref": f"#/components/requestBodies/{_id(operation)}"},
         "responses": {"200": _answer(operation), **_errors(_NOT_OF_CALLS)},
     }

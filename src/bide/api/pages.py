@@ -4,7 +4,6 @@
 """
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from bide.api import field_words, listed, pages_examples, pages_general, schemas
@@ -34,7 +33,7 @@ def _operation(operation: Operation, settings: Settings) -> list[Block]:
     entry = operation.entry
     rows = tuple(
         (f"`{name}`{' *' if field.required else ''}", field_words.type_of(field), _default(operation, name),
-         field.description + _spellings(field.aliases))
+         field.description + field_words.spellings(field))
         for name, field in sorted(operation.fields.items(), key=lambda one: not one[1].required)
     )  # fmt: skip
     made: list[Block] = [
@@ -42,7 +41,10 @@ def _operation(operation: Operation, settings: Settings) -> list[Block]:
         Routes("POST", operation.paths),
         Paragraph(f"{entry.summary} {_facts(operation)}"),
         Grid(("field", "type or allowed values", "default", "meaning"), rows),
-        Paragraph("`*` required. Unknown fields are kept on the task and have no effect."),
+        Paragraph(
+            "`*` required. In any other field `null`, and an empty text or list that means nothing there, count as"
+            " left out. Unknown fields are kept on the task and have no effect."
+        ),
     ]
     if rules := field_words.rules_of(operation):
         made += [Paragraph("Depending on the request:"), Bullets(tuple(rules))]
@@ -108,11 +110,6 @@ def _facts(operation: Operation) -> str:
         f"{waits}.{kept} Task type `{entry.type}`; usually {entry.expected_s:g} s, at most {entry.run_s_max:g} s; "
         f"body: {bodies}."
     )
-
-
-def _spellings(aliases: Iterable[str]) -> str:
-    listed = ", ".join(f"`{one}`" for one in aliases)
-    return f" Also spelled {listed}." if listed else ""
 
 
 def _default(operation: Operation, name: str) -> str:

@@ -104,8 +104,8 @@ def _task_documents(catalog: Catalog, settings: Settings) -> list[Block]:
         Paragraph(
             "Each service answers for its own tasks. Looking is never charged. A task that does not exist, or is"
             " somebody else's, is answered with 200 and `{}`. A batch is answered with `items` and `count`, the"
-            " number of all matches. `delete` is answered with `deleted`, the ids that are gone; if one of the tasks"
-            " has not ended, nothing is deleted."
+            " number of all matches. `delete` of one `id` is answered with `id` and `deleted`, whether it was there;"
+            " any other with `deleted`, the ids that are gone. If one of the tasks has not ended, nothing is deleted."
         ),
     ]
     for action, does, schema in actions:

@@ -1,4 +1,4 @@
-"""JSON Schemas (2020-12) of request bodies, made from the catalogue. Pure.
+"""JSON Schemas (2020-12) of request bodies and of the headers beside them, made from the catalogue. Pure.
 
 For JSON bodies a schema and `Operation.check` agree, but for what a schema cannot say (the arithmetic of picture
 sizes). Rules between fields are left out of forms: tools that read a schema with files cannot follow conditions.
@@ -10,6 +10,7 @@ from typing import Any
 from bide.api.schemas import Schema
 from bide.catalog import fields as catalog_fields
 from bide.catalog import sizes
+from bide.catalog.checks import left_out
 from bide.catalog.fields import Bounds, Field
 from bide.catalog.load import Operation
 from bide.catalog.rules import FILE, pattern
@@ -25,7 +26,7 @@ def body(operation: Operation, *, form: bool) -> Schema:
         for alias in field.aliases:
             properties[alias] = {**properties[name], "description": f"Another spelling of `{name}`."}
     schema: Schema = {"type": "object", "properties": properties}
-    required = [name for name, field in shown.items() if field.required]
+    required = [name for name, field in shown.items() if field.required and not field.header]
     if not form:
         # A field of forms alone is refused in JSON, not ignored.
         properties |= {name: {"type": "null"} for name in operation.fields if name not in shown}
@@ -41,6 +42,15 @@ def body(operation: Operation, *, form: bool) -> Schema:
     return schema
 
 
+def headers(operation: Operation) -> list[Schema]:
+    """The headers, as OpenAPI has parameters, that say fields which the body leaves out."""
+    return [
+        {"name": field.header, "in": "header", "required": False, "schema": _text(field),
+         "description": f"The field `{name}`, where the body does not have it."}
+        for name, field in operation.fields.items() if field.header
+    ]  # fmt: skip
+
+
 def example(operation: Operation) -> dict[str, Any]:
     """A body that works."""
     wanted = ("async", "callback_url", "trace_id")
@@ -54,7 +64,7 @@ def example(operation: Operation) -> dict[str, Any]:
 def _field(field: Field, *, form: bool) -> Schema:
     schema = _typed(field, form=form)
     if not field.required and not form:
-        schema = _nullable(schema)
+        schema = _optional(schema, left_out(field))
     schema["description"] = field.description
     default = field.default if field.default is not None else field.assumed
     if default is not None:
@@ -66,13 +76,14 @@ def _field(field: Field, *, form: bool) -> Schema:
     return schema
 
 
-def _nullable(schema: Schema) -> Schema:
-    if "anyOf" in schema:
-        return {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
-    widened = {**schema, "type": [schema["type"], "null"]}
+def _optional(schema: Schema, empty: tuple[Any, ...]) -> Schema:
+    """With `null` and the empty values that count as left out."""
     if "enum" in schema:
-        widened["enum"] = [*schema["enum"], None]
-    return widened
+        return {**schema, "type": [schema["type"], "null"], "enum": [*schema["enum"], None, *empty]}
+    more = [{"enum": [None, *empty]}] if empty else [{"type": "null"}]
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], *more]}
+    return {"anyOf": [schema, *more]} if empty else {**schema, "type": [schema["type"], "null"]}
 
 
 def _typed(field: Field, *, form: bool) -> Schema:
@@ -85,6 +96,8 @@ def _typed(field: Field, *, form: bool) -> Schema:
             return {"type": "string", **(_bounds(field) if field.enum else {"pattern": sizes.PATTERN})}
         case "integer" | "number" | "boolean" | "object":
             return {"type": field.type, **_bounds(field)}
+        case "text_or_object":
+            return {"anyOf": [_text(field), {"type": "object"}]}
         case "url":
             return url
         case "item":
@@ -151,29 +164,41 @@ def _conditions(operation: Operation) -> list[Schema]:
             then["properties"] = properties
         if rule.require:
             then["required"] = list(rule.require)
+            then["allOf"] = [{"properties": {name: _given(operation.fields[name])}} for name in rule.require]
         if rule.require_one:
-            then["anyOf"] = [{"required": [name]} for name in rule.require_one]
+            then["anyOf"] = [
+                {"required": [name], "properties": {name: _given(operation.fields[name])}}
+                for name in rule.require_one
+            ]
         if rule.message:
             then = {"not": {}}
         if then:
             met = _when(operation, rule.when)
             if rule.without:
-                sent: Schema = {"not": {"type": "null"}}
-                met["not"] = {"anyOf": [{"required": [one], "properties": {one: sent}} for one in rule.without]}
+                met["not"] = {"anyOf": [
+                    {"required": [one], "properties": {one: _given(operation.fields[one])}} for one in rule.without
+                ]}  # fmt: skip
             made.append({"if": met, "then": then})
     return made
 
 
+def _given(field: Field) -> Schema:
+    """A value that does not count as left out."""
+    return {"not": {"enum": [None, *left_out(field)]}}
+
+
 def _narrowed(field: Field, bounds: Bounds) -> Schema:
+    empty = left_out(field)
     if field.type in catalog_fields.LISTS:
         # A single value is no list, so `maxItems` does not touch it.
-        return _counts(bounds)
+        schema = _counts(bounds)
+        return {"anyOf": [schema, {"enum": [[]]}]} if "minItems" in schema and [] in empty else schema
     schema = _bounds(bounds)
-    if "enum" in schema and not field.required:
-        schema["enum"] = [*schema["enum"], None]
-    if "enum" in schema and field.type == "size":
-        schema["enum"] = [*schema["enum"], ""]
-    return schema
+    if "enum" in schema:
+        more = [] if field.required else [None, *empty]
+        more += [""] if field.type == "size" and "" not in more else []
+        return {**schema, "enum": [*schema["enum"], *more]}
+    return {"anyOf": [schema, {"enum": list(empty)}]} if schema and empty else schema
 
 
 def _when(operation: Operation, when: Mapping[str, tuple[str, ...]]) -> Schema:
@@ -188,7 +213,9 @@ def _when(operation: Operation, when: Mapping[str, tuple[str, ...]]) -> Schema:
             test = {"enum": [float(glob) if "." in glob else int(glob) for glob in globs]}
         default = field.default
         met = default is not None and _written(default) in globs
-        properties[name] = test if met else {"not": {"type": "null"}, **test}
+        empty = list(left_out(field))
+        either = {"anyOf": [test, {"enum": empty}]} if empty else test
+        properties[name] = either if met else {**_given(field), **test}
         if not met:
             required.append(name)
     return {"properties": properties, **({"required": required} if required else {})}

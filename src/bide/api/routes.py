@@ -63,7 +63,7 @@ class Api:
                 await limits.check_poll(gateway, caller, gateway.catalog.services[what.service])
                 return await listed.answer(gateway, what, caller.user_id, scope, send, trace_id)
             if scope["method"] != "POST":
-                raise MethodNotAllowed("This path takes POST requests.")
+                raise MethodNotAllowed(f"This path takes {_methods(what)} requests.")
             if isinstance(what, Service):
                 caller = await self._callers.authenticate(headers, what)
                 await limits.check_poll(gateway, caller, what)
@@ -124,6 +124,12 @@ def _rest(gateway: Gateway, turns: Turns) -> Starlette:
     app.router.redirect_slashes = False
     app.state.gateway, app.state.turns = gateway, turns
     return app
+
+
+def _methods(what: Service | Operation) -> str:
+    """Those its path takes, in words."""
+    lists = isinstance(what, Operation) and what.listed.entries
+    return f"{', '.join(listed.METHODS)} and POST" if lists else "POST"
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

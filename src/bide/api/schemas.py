@@ -336,7 +336,7 @@ def delete(limit_max: int) -> Schema:
     names = {
         "type": ["array", "null"], "maxItems": limit_max, "items": {"type": "string", "maxLength": _TEXT_MAX},
     }  # fmt: skip
-    filters = ("type", "application_id", "user_id", "created_at_min", "created_at_max", "offset", "limit")
+    filters = ("type", "application_id", "created_at_min", "created_at_max", "offset", "limit")
     some = {"type": "string", "minLength": 1}
     return {
         "type": "object",
@@ -348,6 +348,7 @@ def delete(limit_max: int) -> Schema:
             "trace_id": _text("The caller's own name: all tasks that have it."),
             "ids": names,
             "trace_ids": names,
+            "user_id": _text("Your own; of somebody else nothing is deleted."),
             **{name: {"enum": [None, ""], "description": "Not taken here."} for name in filters},
         },
         "anyOf": [
@@ -358,7 +359,8 @@ def delete(limit_max: int) -> Schema:
 
 
 def deleted(limit_max: int) -> Schema:
-    """The answer to `delete`."""
+    """The answer to `delete`: of one `id`, or of whatever else names tasks."""
+    one = closed({"id": {"type": "string", "minLength": 1, "maxLength": _TEXT_MAX}, "deleted": {"type": "boolean"}})
     ids = {"type": "array", "items": UUID, "maxItems": limit_max, "uniqueItems": True,
            "description": "What was there and is gone, newest first."}  # fmt: skip
-    return closed({"success": {"const": True}, "deleted": ids})
+    return {"anyOf": [one, closed({"success": {"const": True}, "deleted": ids})]}

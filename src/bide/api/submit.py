@@ -46,6 +46,8 @@ async def answer(
     else:
         raw = await read_body(receive, headers, gateway.settings.json_bytes_max)
         body = parse_body(raw, gateway.settings.json_depth_max)
+        if operation.headers and _filled(operation, headers, body):
+            raw = msgspec.json.encode(body)  # the task is worked on from what is stored
         values = operation.check(body)
         wanted = await _submission(gateway, operation, caller, scope, values, raw, None, trace_id)
         accepted = None if values.get("dry_run") else await submit(gateway, wanted)
@@ -68,12 +70,24 @@ async def answer(
     return await _inline(gateway, wanted, accepted, send, shown)
 
 
+def _filled(operation: Operation, headers: Headers, body: dict[str, Any]) -> bool:
+    """Takes fields that the body lacks from their headers; whether there was one."""
+    found = False
+    for name, its_header in operation.headers:
+        spellings = (name, *operation.fields[name].aliases)
+        if all(body.get(one) in (None, "") for one in spellings) and (said := header(headers, its_header)):
+            body[name] = said.decode("latin-1").strip()
+            found = True
+    return found
+
+
 async def _submit_form(
     gateway: Gateway, operation: Operation, caller: Caller, scope: Scope, receive: Receive, trace_id: str
 ) -> tuple[Submission, Accepted | None]:
     form = await forms.read_form(gateway, receive, scope["headers"])
     taken = False
     try:
+        _filled(operation, scope["headers"], form.body)
         refuse_bad_text(form.body)
         values = operation.check(form.body, form=True)
         pictures = await forms.check_pictures(gateway, form)

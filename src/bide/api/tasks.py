@@ -9,6 +9,7 @@ from bide.api.body import parse_body
 from bide.api.read import read_body
 from bide.api.turns import Turns
 from bide.catalog.load import Service
+from bide.catalog.sentences import shown
 from bide.errors import BadRequest
 from bide.flow.erase import delete
 from bide.flow.poll import Base64, Documents, Parts, filled, retrieve, retrieve_batch
@@ -40,7 +41,7 @@ async def answer(
     elif action == "delete":
         found = await _delete(gateway, documents, service, user_id, body)
     else:
-        raise BadRequest(f"`action` is {_shown(action)}; it must be `retrieve`, `retrieve_batch` or `delete`.")
+        raise BadRequest(f'`action` is {shown(action)}; it must be "retrieve", "retrieve_batch" or "delete".')
     if isinstance(found, Base64):
         document = await filled(gateway, found)
         await send_json_parts(send, document.size, document.parts, trace_id)
@@ -81,14 +82,15 @@ async def _batch(
         return await retrieve_batch(gateway, wanted, offset, limit)
 
 
-FILTERS = ("type", "application_id", "user_id", "created_at_min", "created_at_max", "offset", "limit")
+FILTERS = ("type", "application_id", "created_at_min", "created_at_max", "offset", "limit")
 """Fields of `retrieve_batch` that would narrow what is found: whoever sends one with `delete` expects it to count."""
 
 
 async def _delete(
     gateway: Gateway, documents: Documents, service: Service, user_id: str, body: dict[str, Any]
 ) -> bytes:
-    """`{"success": true, "deleted": [ids…]}`, newest first. What is not there, or not the caller's, is not listed."""
+    """`{"success": true, "deleted": [ids…]}`, newest first. What is not there, or not the caller's, is not listed.
+    For a single `id` and nothing else that names tasks: `{"id", "deleted": whether it was there}`."""
     most = gateway.settings.batch_ids_max
     for name in FILTERS:
         if body.get(name) not in (None, ""):
@@ -98,7 +100,11 @@ async def _delete(
     if not ids and not trace_ids:
         raise BadRequest("`id`, `ids`, `trace_id` or `trace_ids` is missing: name the tasks.")
     wanted = Filter(user_id=user_id, service=service.name, ids=tuple(sorted(ids)), trace_ids=tuple(sorted(trace_ids)))
-    deleted = await delete(gateway, wanted, most, documents.forget)
+    foreign = _text(body, "user_id") not in ("", user_id)  # what is not the caller's does not exist
+    deleted = [] if foreign else await delete(gateway, wanted, most, documents.forget)
+    if len(ids) == 1 and not trace_ids and not body.get("ids"):
+        (only,) = ids
+        return msgspec.json.encode({"id": only, "deleted": only in deleted})
     return msgspec.json.encode({"success": True, "deleted": deleted})
 
 
@@ -108,7 +114,7 @@ def _text(body: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if type(value) is not str:
-        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a string.")
+        raise BadRequest(f"`{name}` is {shown(value)}; it must be a string.")
     if len(value) > TEXT_MAX:
         raise BadRequest(f"`{name}` is longer than {TEXT_MAX} characters.")
     return value
@@ -130,7 +136,7 @@ def _whole(body: dict[str, Any], name: str, least: int, most: int, default: int)
     if value is None:
         return default
     if type(value) is not int or not least <= value <= most:
-        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a whole number from {least} to {most}.")
+        raise BadRequest(f"`{name}` is {shown(value)}; it must be a whole number from {least} to {most}.")
     return value
 
 
@@ -140,10 +146,5 @@ def _milliseconds(body: dict[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12:
-        raise BadRequest(f"`{name}` is {_shown(value)}; it must be a time in Unix seconds.")
+        raise BadRequest(f"`{name}` is {shown(value)}; it must be a time in Unix seconds.")
     return round(value * 1000)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str | int | float | bool) else type(value).__name__
-    return text if len(text) <= 40 else text[:40] + "…"

@@ -1,7 +1,8 @@
 """The check of one field of a request body, made from what the catalogue says of it. Pure.
 
 A check takes the value of the body and gives the value for the provider, `ABSENT` for one that counts as left
-out, or raises `BadRequest` with one sentence: the field, the value, what is allowed.
+out, or raises `BadRequest` with one sentence: the field, the value, what is allowed. `null`, and an empty text or
+list that means nothing else (`left_out`), count as left out.
 
 JSON values are taken strictly: `"1"`, `1.0` and `true` are not whole numbers. A multipart body has only texts and
 files, so there a text is read as the field's type; an optional field that is empty, `null` or `None` was left out.
@@ -36,6 +37,7 @@ def compile_check(name: str, field: Field, *, form: bool) -> Check:
         read = (_FROM_FORM if form else _FROM_JSON)[field.type]
     test = compile_test(field.type, field)
     required = field.required
+    nothing = () if form else left_out(field)
     refuse = partial(_refuse, name, field)
     look = partial(_look, name, field) if field.is_deep else None
 
@@ -45,7 +47,7 @@ def compile_check(name: str, field: Field, *, form: bool) -> Check:
             if look is not None:
                 look(converted)
             return converted
-        if not required and (value is None or (form and value in _FORM_NOTHING)):
+        if not required and (value is None or value in nothing or (form and value in _FORM_NOTHING)):
             return ABSENT
         raise refuse(value, converted)
 
@@ -53,6 +55,23 @@ def compile_check(name: str, field: Field, *, form: bool) -> Check:
 
 
 _FORM_NOTHING = ("", "null", "None")
+_SINGLE = frozenset({"urls", "files", "items"})
+"""Lists that also take a single text."""
+
+
+def left_out(field: Field) -> tuple[Any, ...]:
+    """The empty values that mean nothing else in JSON, so that an optional field that has one was left out: clients
+    that fill a form in send every field of it. An empty text that the field takes is a value of its own. Of a field
+    for the gateway (`callback_url`) an empty value is refused: its sender meant something by it."""
+    if field.required or field.gateway or field.form_only:
+        return ()
+    read, test = _FROM_JSON[field.type], compile_test(field.type, field)
+    empty: list[Any] = [""] if field.type in _TEXTS or field.type in _SINGLE else []
+    empty += [[]] if field.type in LISTS else []
+    return tuple(one for one in empty if (taken := read(one)) is _WRONG or not test(taken))
+
+
+_TEXTS = frozenset({"string", "size", "url", "item", "file", "text_or_object"})
 
 
 def compile_test(type_: Type, bounds: Bounds) -> Test:
@@ -62,6 +81,8 @@ def compile_test(type_: Type, bounds: Bounds) -> Test:
         tests.append(frozenset(bounds.enum).__contains__)
     if type_ == "string":
         tests += _text_tests(bounds)
+    elif type_ == "text_or_object":
+        tests += [_of_texts(test) for test in _text_tests(bounds)]
     elif type_ in ("integer", "number"):
         tests += _number_tests(bounds)
     elif type_ == "size":
@@ -99,6 +120,11 @@ def _text_tests(bounds: Bounds) -> list[Test]:
         plain = _PLAIN.fullmatch
         tests.append(lambda text: plain(text) is not None)
     return tests
+
+
+def _of_texts(test: Test) -> Test:
+    """The same test, which an object passes."""
+    return lambda value: value.__class__ is not str or test(value)
 
 
 def _number_tests(bounds: Bounds) -> list[Test]:
@@ -170,6 +196,10 @@ def _url_list(value: Any) -> Any:
     return _WRONG
 
 
+def _text_or_object(value: Any) -> Any:
+    return value if value.__class__ is str or value.__class__ is dict else _WRONG
+
+
 def _form_text(read: Callable[[str], Any]) -> Check:
     return lambda value: read(value) if value.__class__ is str else _WRONG
 
@@ -200,7 +230,7 @@ _FROM_JSON: Mapping[str, Check] = {
     "string": _exactly(str), "integer": _exactly(int), "number": _number, "boolean": _exactly(bool),
     "size": _size, "url": _exactly(str), "urls": _url_list, "strings": _exactly(list), "object": _exactly(dict),
     "array": _exactly(list), "file": lambda value: _WRONG, "files": _url_list, "item": _exactly(str),
-    "items": _url_list,
+    "items": _url_list, "text_or_object": _text_or_object,
 }  # fmt: skip
 _FROM_FORM: Mapping[str, Check] = {
     "string": _exactly(str), "integer": _form_text(_form_integer), "number": _form_text(_form_number),

@@ -5,7 +5,7 @@ How a value is checked against it is in `bide.catalog.checks`, and the words of 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,11 +20,12 @@ ITEM_LENGTH_MAX = 256
 
 Type = Literal[
     "string", "integer", "number", "boolean", "size", "url", "urls", "strings", "object", "array", "file", "files",
-    "item", "items",
+    "item", "items", "text_or_object",
 ]  # fmt: skip
+HeaderName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]*$")]
 LISTS = frozenset({"urls", "strings", "array", "files", "items"})
 ITEMS = frozenset({"item", "items"})
-DEEP = frozenset({"array", "object"})
+DEEP = frozenset({"array", "object", "text_or_object"})
 """Types whose values may hold anything, addresses too."""
 
 
@@ -60,12 +61,13 @@ BOUNDS: Mapping[str, frozenset[str]] = {
     "files": _COUNT | {"bytes_max", "length_max"},
     "item": frozenset({"length_max"}),
     "items": _COUNT | {"length_max"},
+    "text_or_object": frozenset({"length_min", "length_max"}),
 }
 
 
 class Field(Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One field. Lists (`urls`, `files`, `items`) also take a single value; `null` in an optional field means left
-    out.
+    out, and so does an empty text or list where it means nothing else.
 
     An `item` is the id of something the caller's user had made before: of the kind `kind`, and by the operations `of`
     of the same service, any of them if it names none.
@@ -92,8 +94,10 @@ class Field(Bounds, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `file` and `files`), or for an upstream to fetch. Either way they must be addresses that callers may name. A
     `string` is the address of a picture, or the picture in base64."""
     places: tuple[Place, ...] | None = None
-    """Where addresses are that the value holds (`bide.catalog.places`). Left out: anywhere in an `array` or an
-    `object`, nowhere in a `string`."""
+    """Where addresses are that the value holds (`bide.catalog.places`). Left out: anywhere in a list or an object,
+    nowhere in a text."""
+    header: HeaderName | None = None
+    """A header of the request that says it where the body does not."""
     kind: str | None = None
     of: tuple[str, ...] = ()
 
@@ -126,6 +130,7 @@ def unfit_bounds(bounds: Bounds, type_: Type) -> list[str]:
         fetched = ("url", "urls", "string") if bounds.fetch == "picture" else ("url", "urls")
         unfit += ["fetch"] if bounds.fetch and type_ not in fetched else []
         unfit += ["places"] if any(places.wrong_path(one, type_) for one in bounds.places or ()) else []
+        unfit += ["header"] if bounds.header and type_ != "string" else []
         unfit += ["kind"] if (bounds.kind or bounds.of) and type_ not in ITEMS else []
     return unfit
 

@@ -90,6 +90,8 @@ class Operation:
     """Fields whose values may be or hold addresses of callers: to fetch here, or for an upstream to fetch."""
     items: tuple[str, ...]
     """Fields that name what was made before."""
+    headers: tuple[tuple[str, bytes], ...]
+    """Fields that a header says where the body does not, and that header."""
 
     @property
     def key(self) -> str:
@@ -321,6 +323,7 @@ def _operation(file: str, service: ServiceEntry, path: str, table: dict[str, Any
         pictures=tuple(name for name, field in fields.items() if field.is_fetched),
         addresses=tuple(name for name, field in fields.items() if field.has_addresses),
         items=tuple(name for name, field in fields.items() if field.type in ITEMS),
+        headers=tuple((name, field.header.encode()) for name, field in fields.items() if field.header),
     )  # fmt: skip
 
 

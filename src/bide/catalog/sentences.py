@@ -55,6 +55,8 @@ def _allowed(field: Field) -> str:
             return item_allowed(field)
         case "object":
             return "an object"
+        case "text_or_object":
+            return f"{item_allowed(field)}, or an object"
         case _:
             count = _between(field.count_min, field.count_max, "")
             if field.count_max == 1:

@@ -63,7 +63,7 @@ def the_song(call: Call) -> tuple[Source, Piece]:
     """What `audio_id` names. Raises `Refused` if nothing is named."""
     source = call.source("audio_id")
     if source is None:
-        raise Refused("audio_id is missing: there is nothing to work on")
+        raise Refused("`audio_id` is missing: there is nothing to work on")
     return source, piece_of(source)
 
 
@@ -92,7 +92,7 @@ async def song_item(call: Call, piece: Piece, steps: Steps, audio: bytes | None 
     )
     fields = {
         "title": piece.title, "lyric": piece.lyric, "style": piece.style, "prompt": piece.prompt,
-        "duration": piece.seconds, "concat_history": list(piece.history) or None,
+        "duration": piece.seconds, "seed": str(piece.seed), "concat_history": list(piece.history) or None,
     }  # fmt: skip
     return Item(assets, fields, about(piece, steps.next))
 

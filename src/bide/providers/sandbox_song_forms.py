@@ -39,7 +39,7 @@ def check(call: Call) -> None:
     if call.capability in ("music.vocals", "music.persona"):
         _window(call, piece)
     if call.capability == "music.vocals" and not set(piece.heard) & set(VOICES):
-        raise Refused("audio_id names an instrumental song: there is no voice to take out")
+        raise Refused("`audio_id` names an instrumental song: there is no voice to take out")
 
 
 async def make(call: Call, steps: Steps) -> Outcome:
@@ -58,9 +58,9 @@ def _window(call: Call, piece: Piece) -> tuple[float, float]:
     begin_s = float(begin_s) if isinstance(begin_s, int | float) else 0.0
     end_s = float(end_s) if isinstance(end_s, int | float) else piece.seconds
     if end_s > piece.song.seconds + 0.01:
-        raise Refused(f"vocal_end is {end_s:g}, and the song has {piece.seconds:g} seconds")
+        raise Refused(f"`vocal_end` is {end_s:g}, and the song has {piece.seconds:g} seconds")
     if begin_s >= end_s:
-        raise Refused(f"vocal_start is {begin_s:g}, which leaves nothing before second {end_s:g}")
+        raise Refused(f"`vocal_start` is {begin_s:g}, which leaves nothing before second {end_s:g}")
     return begin_s, end_s
 
 
@@ -129,10 +129,10 @@ async def _timing(call: Call, steps: Steps) -> dict[str, Any]:
 
 def _file(call: Call) -> Input:
     if not call.inputs:
-        raise Refused("audio_url is missing: there is no sound")
+        raise Refused("`audio_url` is missing: there is no sound")
     one = call.inputs[0]
     if call.capability == "music.voice" and one.content_type not in _VOICE_TYPES:
-        raise Refused(f"audio_url leads to {one.content_type}; a recording must be MP3 or WAV")
+        raise Refused(f"`audio_url` leads to {one.content_type}; a recording must be MP3 or WAV")
     return one
 
 
@@ -161,7 +161,7 @@ def _looked_at(data: bytes) -> tuple[int, float | None]:
 async def _voice(call: Call, steps: Steps) -> Item:
     seed, seconds = await paint(_looked_at, await read(_file(call)))
     if seconds is not None and seconds < VOICE_SECONDS_MIN:
-        raise Refused(f"audio_url leads to {seconds:.1f} seconds of sound; at least {VOICE_SECONDS_MIN} are needed")
+        raise Refused(f"`audio_url` leads to {seconds:.1f} seconds of sound; at least {VOICE_SECONDS_MIN} are needed")
     return _singer(call, steps, "voice", seed, "", bool(seed % 2))
 
 

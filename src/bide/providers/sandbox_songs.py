@@ -5,6 +5,7 @@ of: an extension begins as its source does, stems add up to the song, a cover ha
 only its length is known here, so what follows up on it goes on with a tune that its bytes decide.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -14,7 +15,7 @@ from bide.providers.drawing_files import Refused
 from bide.providers.media import music, words
 from bide.providers.media.music import VOICES, Song
 from bide.providers.sandbox_song import RATE_FINE, STYLE_MAX, Piece, piece_of, seed_of, song_item, the_song
-from bide.providers.sandbox_steps import Steps, text
+from bide.providers.sandbox_steps import Steps, text, texts
 
 CAPABILITIES = frozenset({"music.generate"})
 
@@ -81,9 +82,9 @@ class Wanted:
         """A second of a song. Raises `Refused` for one that lies behind its end."""
         value = self.request.get(name)
         if not isinstance(value, int | float):
-            raise Refused(f"{name} is missing: a second of the song")
+            raise Refused(f"`{name}` is missing: a second of the song")
         if not 0 <= value <= song.seconds:
-            raise Refused(f"{name} is {value:g}, and the song has {song.seconds:.2f} seconds")
+            raise Refused(f"`{name}` is {value:g}, and the song has {song.seconds:.2f} seconds")
         return float(value)
 
 
@@ -92,9 +93,9 @@ def _planned(call: Call) -> list[Piece]:
     request = call.request
     action = text(request, "action") or "generate"
     if action not in _ACTIONS:
-        raise Refused(f"the sandbox does not know the action {action!r}")
+        raise Refused(f"the sandbox does not know the `action` {json.dumps(action)}")
     prompt = text(request, "prompt")
-    lyric = text(request, "lyric") or _written(text(request, "lyric_prompt"))
+    lyric = text(request, "lyric") or _written(_about(request))
     wanted = Wanted(call, action, prompt, _style(request), lyric, text(request, "title"))
     try:
         pieces = _ACTIONS[action](wanted)
@@ -113,6 +114,11 @@ def _style(request: Mapping[str, Any]) -> str:
     return ", ".join(one for one in tags if one and one.lower() not in unwanted)
 
 
+def _about(request: Mapping[str, Any]) -> str:
+    """What the words are to be about: a text, or all the texts of an object."""
+    return " ".join(one for one in texts(request.get("lyric_prompt")) if one)
+
+
 def _written(about: str) -> str:
     return words.lyrics(about, seed_of(about)).text if about else ""
 
@@ -126,7 +132,7 @@ def _generate(wanted: Wanted) -> list[Piece]:
 
 def _new(wanted: Wanted, number: int, manner: str, *, low: bool, seconds: float | None = None) -> Piece:
     """A new song. Its words, title and tags are those given, or follow from the prompt; both songs share them."""
-    said = wanted.prompt or text(wanted.request, "lyric_prompt") or wanted.lyric or wanted.title or manner
+    said = wanted.prompt or _about(wanted.request) or wanted.lyric or wanted.title or manner
     shared = seed_of("words", said)
     made = words.lyrics(said, shared)
     style = wanted.style or manner or ", ".join(made.tags)
@@ -140,7 +146,7 @@ def _new(wanted: Wanted, number: int, manner: str, *, low: bool, seconds: float 
 
 def _inspo(wanted: Wanted) -> list[Piece]:
     if not wanted.request.get("audio_urls"):
-        raise Refused("audio_urls is missing: there is nothing to be inspired by")
+        raise Refused("`audio_urls` is missing: there is nothing to be inspired by")
     return _generate(wanted)
 
 
@@ -148,7 +154,7 @@ def _artist(wanted: Wanted) -> list[Piece]:
     """The words of a song by a singer, who brings a style and a voice."""
     persona = wanted.call.source("persona_id")
     if persona is None:
-        raise Refused("persona_id is missing: nobody would sing")
+        raise Refused("`persona_id` is missing: nobody would sing")
     _, old = the_song(wanted.call)
     asked = replace(wanted, lyric=wanted.lyric or old.lyric, title=wanted.title or old.title)
     manner = str(persona.about.get("style") or "")
@@ -212,7 +218,7 @@ def _mashup(wanted: Wanted) -> list[Piece]:
     """A half of the one and a half of the other; the second time the other way round."""
     sources = wanted.call.sources.get("mashup_audio_ids", ())
     if len(sources) != 2:
-        raise Refused("mashup_audio_ids must name two songs")
+        raise Refused("`mashup_audio_ids` must name two songs")
     one, other = (piece_of(source) for source in sources)
     lyric = words.mashup(one.lyric, other.lyric, wanted.seed(0)).text
     return [
@@ -236,7 +242,7 @@ def _stems(wanted: Wanted) -> list[Piece]:
     voices = tuple(name for name in old.heard if name in VOICES)
     others = tuple(name for name in old.heard if name not in VOICES)
     if not voices or not others:
-        raise Refused("audio_id names something without voice or without accompaniment: it cannot be taken apart")
+        raise Refused("`audio_id` names something without voice or without accompaniment: it cannot be taken apart")
     return [_track(wanted, old, "Vocals", voices), _track(wanted, old, "Instrumental", others)]
 
 
@@ -289,7 +295,7 @@ def _samples(wanted: Wanted) -> list[Piece]:
 def _uploaded(wanted: Wanted) -> Piece:
     source, piece = the_song(wanted.call)
     if source.operation != UPLOADED:
-        raise Refused(f"audio_id names something that was not uploaded; {wanted.action} takes an uploaded sound")
+        raise Refused(f"`audio_id` names something that was not uploaded; {wanted.action} takes an uploaded sound")
     return piece
 
 

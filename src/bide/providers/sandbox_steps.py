@@ -60,24 +60,24 @@ def read_steps(prompt: str, delay_s: float) -> Steps:
 
 def steps_of(call: Call) -> Steps:
     """The steps of a call: the words of what it follows up, then those in any text of its own."""
-    texts = [str(source.about.get(NEXT) or "") for listed in call.sources.values() for source in listed]
-    texts += _texts(call.request)
-    return read_steps("\n".join(texts), float(call.options.get("delay_s", 0.0)))
+    said = [str(source.about.get(NEXT) or "") for listed in call.sources.values() for source in listed]
+    said += texts(call.request)
+    return read_steps("\n".join(said), float(call.options.get("delay_s", 0.0)))
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """Every text in a value, however deep."""
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return [text for one in inner for text in _texts(one)]
+    return [text for one in inner for text in texts(one)]
 
 
 def text(request: Mapping[str, Any], name: str) -> str:
     """A text of a request, empty where it has none. Raises `Refused` for anything else."""
     value = request.get(name)
     if value is not None and not isinstance(value, str):
-        raise Refused(f"{name} must be a text")
+        raise Refused(f"`{name}` must be a text")
     return value or ""
 
 
@@ -101,5 +101,5 @@ async def read(one: Input) -> bytes:
     async for chunk in one.chunks():
         data += chunk
         if len(data) > INPUT_BYTES_MAX:
-            raise Refused(f"{one.field} is larger than {INPUT_BYTES_MAX // (1024 * 1024)} MB")
+            raise Refused(f"`{one.field}` is larger than {INPUT_BYTES_MAX // (1024 * 1024)} MB")
     return bytes(data)

@@ -83,7 +83,7 @@ def _planned(call: Call) -> dict[str, Any]:
     picture, and seconds)."""
     request, source = call.request, _source(call)
     if call.capability in _FOLLOWING and source is None and not _names_a_film(request):
-        raise Refused("video_id is missing: there is nothing to work on")
+        raise Refused("`video_id` is missing: there is nothing to work on")
     prompt = _prompt(request)
     if source is None:
         size = _size(request)
@@ -156,7 +156,7 @@ def _seconds(request: Mapping[str, Any]) -> int:
         value = max(1, round(request["frames"] / FRAMES_PER_S))
     seconds = int(value) if isinstance(value, int | float) and value != -1 else SECONDS
     if not 1 <= seconds <= SECONDS_MAX:
-        raise Refused(f"duration must be 1 to {SECONDS_MAX} seconds")
+        raise Refused(f"`duration` must be 1 to {SECONDS_MAX} seconds")
     return seconds
 
 

@@ -67,6 +67,7 @@ class Client:
 
     app: Api
     token: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def request(
         self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None, base: str = BASE
@@ -86,7 +87,7 @@ class Client:
         async def send(message: Message) -> None:
             messages.append(message)
 
-        headers = [(b"content-type", b"application/json"), (b"host", b"gateway.test")]
+        headers = [(b"content-type", b"application/json"), (b"host", b"gateway.test"), *self.headers]
         if self.token:
             headers.append((b"authorization", f"Bearer {self.token}".encode()))
         await self.app({

@@ -66,6 +66,17 @@ def test_variations_are_near_and_strong_ones_farther() -> None:
     assert follow(FOUR, "variation2", 9) == subtle
 
 
+def test_a_subtle_variation_looks_nearer_to_its_own_picture_than_to_the_others() -> None:
+    for seed in range(10):
+        four = views(seed, (48, 48))
+        shown = [paint(one) for one in four]
+        for own, view in enumerate(four):
+            for one in follow((view,), "variation_subtle", seed + 100):
+                found = [ImageStat.Stat(ImageChops.difference(other, paint(one))) for other in shown]
+                for far in ([sum(stat.mean) for stat in found], [sum(stat.sum2) for stat in found]):
+                    assert far.index(min(far)) == own, (seed, own, far)
+
+
 def test_zooming_out_shows_the_picture_smaller_in_the_middle() -> None:
     wider = paint(only(follow((SECOND,), "zoom_out_2x", 0)))
     assert wider.size == (SIDE, SIDE)

@@ -15,7 +15,7 @@ from bide.providers.media.scene import MASK_SIDE, SIDE_MAX, WINDOW_MAX, Patch, S
 
 CHANGES_MAX = 8
 """Changes and patches of a picture that are remembered; older ones are forgotten."""
-SUBTLE, STRONG = 0.12, 0.45
+SUBTLE, STRONG = 0.04, 0.45
 """How far a variation moves from its picture."""
 
 GRID_ACTIONS: Final = (
