@@ -16,6 +16,8 @@ from tests.system.processes import TOKEN, Process, running
 
 EXAMPLES, FEW = 10, 2
 """Requests per path and mode: of the service with code of its own, and of those that are data and share theirs."""
+NOT_MADE_UP = {"/suno/audios", "/v1/suno/audios"}
+"""Paths whose rules between fields are more than the tool can invent requests for: `tests/services/test_suno.py`."""
 load_all_checks()
 NOT_CHECKED = {
     "positive_data_acceptance": "picture sizes have an arithmetic that no schema can say",
@@ -45,6 +47,8 @@ def test_no_request_that_the_document_can_tell_of_gets_an_answer_it_does_not_tel
 
     for found in schema.get_all_operations():
         operation = found.ok()  # type: ignore[union-attr]  # a document that cannot be read fails here
+        if operation.path in NOT_MADE_UP:
+            continue
 
         examples = EXAMPLES if "openai" in operation.path or operation.path.startswith("/v1/") else FEW
 
