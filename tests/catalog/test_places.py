@@ -49,6 +49,25 @@ def test_an_address_where_none_was_thought_of_is_one_that_an_upstream_fetches() 
     assert found({"a": {"b": [A]}}, ()) == [("x.a.b[0]", A, "upstream")]
 
 
+@pytest.mark.parametrize("text", [
+    "http:\\\\127.0.0.1\\x", "http:/127.0.0.1/", "HTTPS:///127.0.0.1/", "http://example.com\\@127.0.0.1/", "http://",
+])  # fmt: skip
+def test_what_some_reader_would_take_for_an_address_is_refused_where_none_was_thought_of(text: str) -> None:
+    """Browsers and the libraries that read as they do forgive a backslash, and any number of slashes."""
+    with pytest.raises(Misplaced) as wrong:
+        named("x", {"a": [text]}, ())
+    assert (wrong.value.where, wrong.value.value) == ("x.a[0]", text)
+
+
+def test_an_address_with_line_breaks_and_tabs_in_it_is_the_one_without() -> None:
+    assert found(["ht\ttp://127.0.0.1/\r\na.png\x1f"], ()) == [("x[0]", "http://127.0.0.1/a.png", "upstream")]
+
+
+def test_a_parameter_may_begin_with_a_dash_as_telephones_write_it() -> None:
+    assert found(f"a boat \u2014sref {B}", WORDS) == [("x", B, "upstream")]
+    assert found(f"a boat \u2013sref {B}", WORDS) == [("x", B, "upstream")]
+
+
 def test_a_text_begins_with_addresses_or_has_them_among_its_parameters() -> None:
     assert found(f" {A}  {B} a boat {A} --ar 3:2 --sref {B} --no x", WORDS) == [
         ("x", A, "picture"), ("x", B, "picture"), ("x", B, "upstream"),

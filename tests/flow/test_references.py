@@ -13,7 +13,7 @@ from bide.db import write_one
 from bide.errors import BadRequest, NotImplementedHere
 from bide.flow import erase, submit
 from bide.flow.submit import Submission
-from bide.providers.base import Call, Failed, Item, Outcome, Succeeded
+from bide.providers.base import Call, Failed, Item, Outcome, Pending, Succeeded
 from bide.settings import Settings
 from tests.services.bodies import everything
 from tests.world import CALLER, Scripted, World, opened, picture
@@ -96,6 +96,24 @@ def test_no_other_channel_is_asked_when_it_fails_and_the_error_says_why(on_both:
             "code": "too_many_requests", "message": "Busy. Only the channel that made the source can do this.",
         }  # fmt: skip
         assert second.calls == []
+
+    run(on_both, test, first, second)
+
+
+def test_nor_is_anybody_asked_again_when_it_fails_while_it_is_polled(on_both: Settings) -> None:
+    """The worker that polls has not looked the source up: it knows from the request that there is one."""
+    first = Films(film, Pending("up-2", 5.0), poll=[Failed("too_many_requests", "Busy.", scope="channel")])
+    second = Films(name="second")
+
+    async def test(world: World) -> None:
+        made = await source(only(world, first))
+        task_id = await ask(world, "upsample", video_id=made, action="4k")
+        world.clock.pass_s(6)
+        await world.work()
+        assert (await world.ended(task_id))["error"] == {
+            "code": "too_many_requests", "message": "Busy. Only the channel that made the source can do this.",
+        }  # fmt: skip
+        assert (len(first.calls), first.polls, second.calls) == (2, ["up-2"], [])
 
     run(on_both, test, first, second)
 

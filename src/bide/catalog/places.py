@@ -5,7 +5,7 @@ A field of the type `url` is an address, one of `urls` a list of them. Any other
     [].image_url.url    of an `array`: below these keys of every entry, which are objects
     image.url           of an `object`: below these keys
     front               of a `string`: the addresses it begins with, separated by spaces
-    parameters          of a `string`: addresses behind its first ` --name`
+    parameters          of a `string`: addresses behind its first ` --name` (a long dash will do)
 
 What is at a place must be an address (or a picture in base64, where the place says `data`), and what is on the way
 to it what the path says; an entry without the key, or with `null`, names nothing. Any other text in a list or an
@@ -33,8 +33,12 @@ FRONT, PARAMETERS, EACH = "front", "parameters", "[]"
 
 _KEYS = r"[A-Za-z_]\w*(\[\])?(\.[A-Za-z_]\w*(\[\])?)*"
 _FRONT = re.compile(r"\s*(https?://\S+)", re.IGNORECASE)
-_PARAMETER = re.compile(r"(?:^|(?<=\s))--[A-Za-z]")
+_PARAMETER = re.compile("(?:^|(?<=\\s))(?:--|[\u2013\u2014])[A-Za-z]")  # telephones make one dash of two
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+_LIKE_ADDRESS = re.compile(r"https?:[/\\]\S*", re.IGNORECASE)
+_UNREAD = dict.fromkeys(map(ord, "\t\r\n"))
+_AROUND = "".join(map(chr, range(0x21)))
+_MUST = f"an http:// or https:// URL of at most {URL_LENGTH_MAX:,} characters"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,11 +97,25 @@ def named(name: str, value: Any, places: tuple[Place, ...]) -> list[Named]:
         found += here
     known = {one.where for one in found}
     if not isinstance(value, str):
-        found += [Named(name, where, text.strip(), "upstream") for where, text in _texts(name, value)
-                  if where not in known and is_url(text.strip())]  # fmt: skip
+        found += [one for where, text in _texts(name, value)
+                  if where not in known and (one := _stray(name, where, text)) is not None]  # fmt: skip
     if len(found) > ADDRESSES_MAX:
         raise Misplaced(name, None, _too_many("", len(found), ADDRESSES_MAX))
     return found
+
+
+def _stray(name: str, where: str, text: str) -> Named | None:
+    """A text that is an address all by itself, as the most forgiving readers (WHATWG URL) see it: without what is
+    around it and the breaks in it. Raises `Misplaced` for what they alone take for one: with backslashes, or with
+    more or fewer slashes than two."""
+    if ":" not in text:
+        return None
+    plain = text.translate(_UNREAD).strip(_AROUND)
+    if is_url(plain):
+        return Named(name, where, plain, "upstream")
+    if _LIKE_ADDRESS.fullmatch(plain):
+        raise Misplaced(where, text, _MUST)
+    return None
 
 
 def _too_many(path: str, many: int, most: int) -> str:
@@ -139,13 +157,12 @@ def _below(where: str, value: Any, steps: list[str]) -> Iterator[tuple[str, Any]
 
 
 def _checked(name: str, place: Place, where: str, text: Any) -> Named:
-    must = f"an http:// or https:// URL of at most {URL_LENGTH_MAX:,} characters"
     if isinstance(text, str):
         if len(text) <= URL_LENGTH_MAX and is_url(text):
             return Named(name, where, text, place.fetch)
         if place.data and is_picture_data(text):
             return Named(name, where, text, place.fetch)
-    raise Misplaced(where, text, f"{must}, or a data: URL of a picture in base64" if place.data else must)
+    raise Misplaced(where, text, f"{_MUST}, or a data: URL of a picture in base64" if place.data else _MUST)
 
 
 def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:

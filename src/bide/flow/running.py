@@ -71,6 +71,11 @@ class Run:
         return self.references.channel if self.references else None
 
     @property
+    def follows_up(self) -> bool:
+        """Whether the request names an earlier result: a worker that polls looked nothing up, and knows it too."""
+        return any(self.values.get(name) for name in self.operation.items)
+
+    @property
     def capability(self) -> str:
         return self.operation.capability_for(self.values)
 
@@ -94,7 +99,7 @@ class Run:
     def has_another(self) -> bool:
         """Whether a channel is left that was not tried and could do it."""
         channels, capability = self.gateway.channels, self.capability
-        return self.bound_to is None and channels.choose(capability, self.model, self.tried) is not None
+        return not self.follows_up and channels.choose(capability, self.model, self.tried) is not None
 
     def call(self, channel: Channel) -> Call:
         """What a provider is told."""

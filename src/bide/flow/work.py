@@ -270,7 +270,7 @@ async def _failed(run: Run, failed: Failed) -> Ending | _Next:
             run.tried.clear()
             return await _later(run, failed.after_s or BACKOFF_S * 2 ** (work.attempts - 1))
     message = failed.message
-    if failed.scope == "channel" and run.bound_to is not None:
+    if failed.scope == "channel" and run.follows_up:
         message = f"{message} {references.BOUND}"
     return await _end(gateway, failure(work, failed.code, message, attempt))
 
