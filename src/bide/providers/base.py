@@ -7,7 +7,15 @@ A provider is a module (or any object) with
     submit(call)             asks the upstream once; a synchronous upstream answers `Succeeded` here
     poll(call, upstream_id)  asks how a submission is doing; never called if `submit` never answers `Pending`
 
+    CALLS_BACK         optional: True if `submit` tells the upstream `call.callback_url`. Others are never given one,
+                       and that of one submission is in no later call: `poll` and `reconcile` cannot know it
     POLLS_WITH_INPUTS  optional: True if `poll` reads `call.inputs`, which else are there for `submit` alone
+    reconcile(call)    optional: looks for a submission whose answer was lost, by what it was marked with; answers
+                       what it has become, `Absent` if the upstream certainly never took it, or `Unknown`. Asks only
+    APART              optional: True if only a worker for this provider (`bide worker --provider`) may ask it. Such a
+                       worker does one task at a time; all others hand its tasks over
+    close()            optional: ends what the code keeps running in this process
+    cancel(call, upstream_id)  optional: tells the upstream that the work is not wanted any more; True if it will stop
 
 and nothing else: it keeps no state, never waits for its own sake, prices nothing, knows no database and
 no web framework. Vendor words become ours in module-level tables. Prompts are data, never commands.
@@ -89,6 +97,9 @@ class Asset:
     url: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
     """What the upstream said of it in our words: `revised_prompt`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What its address wants to be asked with, where that is not the channel's usual key. Sent to the channel's own
+    host and nowhere else."""
     role: str = ""
     """What it is of its item: `image`, `video`, `audio`, `thumbnail`, … Several may have the same."""
 
@@ -165,6 +176,13 @@ class Call:
     """Present when somebody wants to know how far it is: awaited whenever there is something new."""
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     """What the request follows up, by field."""
+    callback_url: str = ""
+    """Where the upstream may POST when something has changed, if the gateway can be reached from outside. What it
+    posts is not believed: it only brings the next poll forward."""
+    facade: str = ""
+    """Where the caller asked, `veo/videos`: for upstreams that sell the same. All others go by `capability`."""
+    asked_at: int = 0
+    """When the submission was made, in milliseconds since 1970: for `poll` and `reconcile`."""
 
     def source(self, name: str) -> Source | None:
         """The first item that a field names."""
@@ -218,6 +236,11 @@ class Unknown:
     message: str
     detail: str = ""
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The upstream certainly has no such submission: it may be sent again. Only `reconcile` answers this."""
 
 
 Outcome = Pending | Succeeded | Failed | Unknown

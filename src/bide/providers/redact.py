@@ -20,6 +20,9 @@ _SECRETS = (
     re.compile(r"\bAIza[A-Za-z0-9_\-]{20,}+"),
     re.compile(r"\beyJ[A-Za-z0-9_\-.]{8,}+"),  # what JSON in base64 begins with, with dots or without
     re.compile(r"(?i)(?<=\bbearer )\s{0,40}+[A-Za-z0-9_\-.~+/=*]{6,}+"),
+    # an address's user, and what a proxy is told: both stand in what aiohttp raises
+    re.compile(r"(?<=://)[^\s/?#@'\"<>]{1,}+(?=@)"),
+    re.compile(r"(?i)(?<=authorization)[\"']?\s{0,40}+[:=]\s{0,40}+[\"']?basic\s{1,40}+([A-Za-z0-9+/=_\-]{1,}+)"),
     re.compile(
         r"(?i)(?:api[ _-]?key(?: provided)?|access[ _-]?token|secret|password|authorization)"
         r"[\"']?\s{0,40}+[:=]\s{0,40}+[\"']?(?!bearer\b)([A-Za-z0-9_\-.~+/=*]{6,}+)"
