@@ -1,7 +1,9 @@
 """Any OpenAI-compatible image server: `POST images/generations` and `POST images/edits` below a base URL.
 
 Synchronous: the answer to the one POST is the picture. Nothing is ever sent twice, no redirect is followed,
-and there is no id to ask for later. What was sent and not answered is `Unknown`.
+and there is no id to ask for later. What was sent and not answered is `Unknown`. Slow pictures can be made in the
+background instead (`bide.providers.openai_background`), and Azure's paths and header are spoken
+(`bide.providers.openai_address`).
 
 Options of the channel (`options` in its table):
 
@@ -11,6 +13,14 @@ Options of the channel (`options` in its table):
                      would answer with a path on their own disk
     drop             names of fields never to send, for a server that refuses what it does not know
     extra            a table merged into every request, over all else
+    api_version      Azure's version, such as `2025-04-01-preview`: paths are those of deployments, which `model_map`
+                     names, below a `base_url` that ends in `/openai`
+    auth             `bearer`, or `api_key` for Azure's header `api-key`; left out: `api_key` with `api_version`, else
+                     `bearer`
+    responses_model  a text model: slow pictures are asked of it in the background and polled, so that no connection
+                     has to last for minutes. It costs its tokens, and it may rewrite the prompt
+    responses_for    qualities that are slow; left out: `["high", "xhigh", "max", "hd"]`. More than one picture, and
+                     what somebody watches, is never made so
 
 Only these fields are sent: `model`, `prompt`, `n`, `size`, `quality`, `style`, `background`, `moderation`,
 `output_format`, `output_compression`, `input_fidelity`, `user`, `stream`, `partial_images`; and none that
@@ -20,15 +30,16 @@ carries the value that leaving it out means (`DEFAULTS`).
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from bide.providers import errors, words
+from bide.providers import errors, openai_background, words
 from bide.providers.answers import AnswerTooLarge, Body, CutOff, Pictures, read_error, read_json
 from bide.providers.base import Asset, Call, Failed, Outcome, Partial, Succeeded
 from bide.providers.bodies import FormBody, JsonBody
+from bide.providers.exchange import web_address, without_empty_headers
+from bide.providers.openai_address import headers, path_of
 from bide.providers.split import JsonSplit, Malformed, Part
 from bide.providers.sse import Event, EventStream, EventTooLarge
 
@@ -46,14 +57,13 @@ DEFAULTS: Mapping[str, Any] = {
 }  # fmt: skip
 NOT_FOR_GPT_IMAGE = frozenset({"style", "response_format"})
 """GPT image models refuse or ignore these: they always answer base64 and have one style."""
-ABOUT = {"size": str, "quality": str, "background": str, "output_format": str}
+ABOUT = ("size", "quality", "background", "output_format")
 PICTURE = ("b64_json", "url", "revised_prompt")
 EVENT_BYTES_MAX = 96 * 1024 * 1024
 """Bytes of one server-sent event: a 64 MiB picture as base64. Unlike a JSON answer it is decoded whole."""
 READ_BYTES = 64 * 1024
 """aiohttp's read buffer. What waits in it is copied together before we see it, so a larger one costs more
 processor time than it saves wake-ups: 2 MiB were read in 1.0 ms with 64 KiB, 1.5 with 256 and 2.9 with 1024."""
-URL_MAX = 8192
 NESTING_MAX = 8
 """How deep below the document an answer's pictures are looked for."""
 
@@ -66,10 +76,14 @@ _NO_COMPRESSION = {"Accept-Encoding": "identity"}
 async def submit(call: Call) -> Outcome:
     """Asks once. See `bide.providers.base` and the errors' table in `bide.providers.errors`."""
     fields = request_fields(call)
+    if openai_background.is_for(call, fields):
+        return await openai_background.submit(call, fields)
     body = _form(call, fields) if call.capability == "image.edit" else JsonBody(msgspec.json.encode(fields))
+    path = path_of(call, PATHS[call.capability], deployment=True)
     try:
         response = await call.http.post(
-            PATHS[call.capability], data=body, headers=_NO_COMPRESSION, allow_redirects=False, read_bufsize=READ_BYTES
+            path, data=body, headers=_NO_COMPRESSION | headers(call), allow_redirects=False, read_bufsize=READ_BYTES,
+            middlewares=(without_empty_headers,),
         )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         if body.sent:
@@ -80,8 +94,15 @@ async def submit(call: Call) -> Outcome:
 
 
 async def poll(call: Call, upstream_id: str) -> Outcome:
-    """Never needed: `submit` does not answer `Pending`."""
-    return Failed("api_error", "This upstream answers at once; there is nothing to ask for later.")
+    """Looks at a picture that is made in the background; no other has an id."""
+    if not openai_background.is_on(call):
+        return Failed("api_error", "This upstream answers at once; there is nothing to ask for later.")
+    return await openai_background.poll(call, upstream_id)
+
+
+async def cancel(call: Call, upstream_id: str) -> bool:
+    """Says that nobody waits for a picture that is made in the background."""
+    return openai_background.is_on(call) and await openai_background.cancel(call, upstream_id)
 
 
 # -- what is sent
@@ -210,21 +231,8 @@ async def _asset(entry: Mapping[str, Any], pictures: Pictures) -> Asset | None:
         stored = await pictures.keep(int(number))
         if stored is not None:
             return Asset(stored=stored, about=about)
-    url = entry.get("url")
-    if isinstance(url, str) and _is_web_address(url):
-        return Asset(url=url, about=about)
-    return None
-
-
-def _is_web_address(url: str) -> bool:
-    """Some servers answer with a path on their own disk, or with `file:`: nothing we would ever open."""
-    if len(url) > URL_MAX or not url.isprintable():
-        return False
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        return False
+    url = web_address(entry.get("url"))
+    return None if url is None else Asset(url=url, about=about)
 
 
 def _about(document: Any) -> dict[str, Any]:
@@ -235,8 +243,8 @@ def _about(document: Any) -> dict[str, Any]:
     created = document.get("created", document.get("created_at"))
     if isinstance(created, (int, float)) and not isinstance(created, bool):
         about["created"] = int(created)
-    for name, kind in ABOUT.items():
-        if isinstance(document.get(name), kind):
+    for name in ABOUT:
+        if isinstance(document.get(name), str):
             about[name] = document[name]
     usage = document.get("usage")
     if isinstance(usage, dict) and usage:
