@@ -85,8 +85,8 @@ def settings_page() -> str:
         " file: `BIDE_WEBHOOK_SECRET_FILE=/run/secrets/webhook`. In the environment a list is separated by commas."
         " A wrong or unknown value means no start. `bide settings` prints what is in force and where it came from.",
         *sections,
-        "## Channels\n\nOnly in `bide.toml`, one `[[channels]]` table for each; see"
-        " [channels](../channels.md).\n\n"
+        "## Channels\n\nIn `bide.toml`, one `[[channels]]` table for each; or in the database, by `bide channel` or"
+        " the management API, where `key_file` has no place. See [channels](../channels.md).\n\n"
         + table(
             ("key", "default", "meaning"), (_channel(field) for field in msgspec.structs.fields(ChannelSettings))
         ),

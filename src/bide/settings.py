@@ -40,9 +40,15 @@ class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     capabilities: Annotated[tuple[str, ...], Meta(description="what it may be asked for; empty: all its provider can do")] = ()
     model_map: Annotated[dict[str, str], Meta(description="client's model name to upstream's name; `*` is any other")] = {}
     models: Annotated[tuple[str, ...], Meta(description="patterns of the models it answers; empty: every model")] = ()
-    weight: Annotated[float, Meta(gt=0, description="share of the calls among channels that can answer")] = 1.0
-    concurrency: Annotated[int, Meta(ge=0, description="calls open at once in one process; 0: no bound")] = 0
-    timeout_s: Annotated[float, Meta(gt=0, description="seconds one call to the upstream may take")] = 300.0
+    applications: Annotated[tuple[str, ...], Meta(description="ids or names of the applications that may use it; empty: every one")] = ()
+    priority: Annotated[int, Meta(ge=-1_000, le=1_000, description="the channels with the highest are asked first; others when none of them can")] = 0
+    weight: Annotated[float, Meta(gt=0, le=HUGE, description="share of the calls among channels of the same priority that can answer")] = 1.0
+    cost: Annotated[float, Meta(ge=0, le=HUGE, description="what a call costs beside other channels: among equals the cheapest is asked")] = 0.0
+    concurrency: Annotated[int, Meta(ge=0, description="attempts that may be open at once, over all processes and machines; the rest waits. 0: no bound")] = 0
+    rate_per_minute: Annotated[int, Meta(ge=0, le=1_000_000, description="submissions it is given in a minute; 0: no bound")] = 0
+    timeout_s: Annotated[float, Meta(gt=0, le=HUGE, description="seconds one call to the upstream may take")] = 300.0
+    connect_s: Annotated[float, Meta(gt=0, le=600, description="seconds to connect to the upstream")] = 10.0
+    proxy: Annotated[str, Meta(description="`http://…` or `https://…` of the proxy its calls go through; empty: none")] = ""
     on_unknown: Annotated[str, Meta(pattern="^(fail|resend)$", description="`fail` or `resend` when a submission's outcome is not known")] = "fail"
     options: Annotated[dict[str, Any], Meta(description="further settings of the provider")] = {}
 
@@ -71,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     worker_concurrency: Annotated[int, Positive, Meta(description="tasks one worker process works on at once")] = 5_000
     worker_poll_s: Annotated[float, Positive, Meta(description="seconds between looks for due rows when nothing wakes the worker")] = 0.5
     lease_s: Annotated[float, Meta(ge=0.5, description="seconds after which a silent worker's task is taken over")] = 7.0
+    upstream_callback_url: Annotated[str, Meta(description="address upstreams reach this gateway at, to say that work is done; empty: `public_url`")] = ""
     attempts_max: Annotated[int, Positive, Meta(description="submissions of one task over all channels")] = 3
     retention_days: Annotated[float, Positive, Meta(description="days a finished task and its files are kept")] = 30.0
     audit_s: Annotated[float, NotNegative, Meta(description="seconds between the proofs of the books whose result is a metric; 0: none")] = 3_600.0
@@ -80,8 +87,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     # -- limits
     nodes: Annotated[int, Meta(ge=1, le=10_000, description="machines this gateway runs on: without `rates_url` each allows its share of every rate")] = 1
+    queue_depth_max: Annotated[int, Positive, Meta(description="tasks of one application that may wait for a slot of the same channels; one more is refused")] = 10_000
+    queue_age_s: Annotated[float, Positive, Meta(description="seconds a task may wait for a slot of a channel, within the time it may take in all")] = 3_600.0
     rates_url: Annotated[str, Meta(description="`redis://…` of a Redis or Valkey through which all machines share rates; empty: each machine counts for itself", extra={"secret": True})] = ""
     rates_timeout_s: Annotated[float, Positive, Meta(description="seconds that Redis may take to answer before rates are counted on each machine")] = 0.2
+
+    # -- secrets at rest
+    secret_key: Annotated[str, Meta(description="what the keys of channels in the database are sealed with, 32 characters or more; empty: the file `secret.key` in the data directory, made when it is first needed", extra={"secret": True})] = ""
 
     # -- callbacks
     webhook_secret: Annotated[str, Meta(description="Standard Webhooks secret (`whsec_…`) that signs callbacks; empty: unsigned", extra={"secret": True})] = ""

@@ -86,22 +86,12 @@ def test_a_key_may_come_from_a_file_and_a_missing_file_is_named(tmp_path: Path) 
     assert "key_file: No such file" in refusal(channel(key_file=str(tmp_path / "gone")))
 
 
-def test_only_a_channel_with_a_bound_counts_its_calls() -> None:
-    async def test() -> None:
-        settings = Settings(channels=(channel("free"), channel("bound", concurrency=1)))
-        outbound = Outbound(settings)
-        channels = load(settings, outbound, Clock())
-        free, bound = channels.named("free"), channels.named("bound")
-        assert free is not None
-        assert bound is not None
-        assert free.slots is None
-        assert bound.slots is not None
-        async with bound.slots:
-            assert bound.slots.locked()
-        assert not bound.slots.locked()
-        await outbound.close()
+def test_an_attempt_needs_a_slot_only_where_something_is_bounded() -> None:
+    def test(channels: Channels) -> None:
+        gated = {one.name: one.gated for one in channels.all}
+        assert gated == {"free": False, "open": True, "rate": True}
 
-    asyncio.run(test())
+    use(test, channel("free"), channel("open", concurrency=1), channel("rate", rate_per_minute=60))
 
 
 def test_only_the_channels_own_origin_is_vouched_for() -> None:
@@ -137,7 +127,7 @@ def test_a_channel_rests_for_the_model_that_failed_and_not_for_the_others() -> N
     def test(channels: Channels) -> None:
         first = channels.named("first")
         assert first is not None
-        first.rest("dall-e-9", Clock().monotonic() + 1_000)
+        first.health.failed("dall-e-9", Clock().monotonic(), 1_000.0)
         for _ in range(20):
             chosen, other = (channels.choose("image.generate", model) for model in ("dall-e-9", "dall-e-3"))
             assert chosen is not None
@@ -145,17 +135,6 @@ def test_a_channel_rests_for_the_model_that_failed_and_not_for_the_others() -> N
             assert (chosen.name, other.name) == ("second", "first")
 
     use(test, channel("first", weight=1e9), channel("second", weight=1e-9))
-
-
-def test_what_a_channel_remembers_of_invented_models_is_bounded() -> None:
-    def test(channels: Channels) -> None:
-        found = channels.named("main")
-        assert found is not None
-        for number in range(100_000):
-            found.rest(f"model-{number}", 1.0)
-        assert len(found.rests) < 10_000
-
-    use(test, channel())
 
 
 def test_an_unknown_outcome_is_sent_again_only_where_that_is_harmless_or_was_ordered() -> None:

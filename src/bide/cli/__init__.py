@@ -17,6 +17,7 @@ COMMANDS = {
     "api": "bide.cli.serve",
     "worker": "bide.cli.serve",
     "demo": "bide.cli.demo",
+    "channel": "bide.cli.channel",
     "user": "bide.cli.user",
     "application": "bide.cli.application",
     "credential": "bide.cli.credential",

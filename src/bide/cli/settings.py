@@ -51,7 +51,8 @@ def _masked(name: str, value: Any) -> Any:
 def _channel(channel: ChannelSettings) -> dict[str, Any]:
     shown: dict[str, Any] = msgspec.to_builtins(channel)
     shown["key"] = MASKED if channel.key else ""
-    shown["base_url"] = without_password(channel.base_url)
+    for name in ("base_url", "proxy"):
+        shown[name] = without_password(shown[name])
     shown["options"] = _options(shown["options"])
     return shown
 

@@ -248,10 +248,13 @@ class Outbound:
         )
         self._channels: list[aiohttp.ClientSession] = []
 
-    def channel_session(self, base_url: str, key: str, timeout_s: float) -> aiohttp.ClientSession:
-        """A session for an upstream of the operator's, with paths relative to `base_url` (empty: none).
+    def channel_session(
+        self, base_url: str, key: str, timeout_s: float, *, connect_s: float = CONNECT_S, proxy: str = ""
+    ) -> aiohttp.ClientSession:
+        """A session for an upstream of the operator's, with paths relative to `base_url` (empty: none), through an
+        HTTP proxy if one is given.
 
-        One per channel, kept for the life of the process. Raises `ValueError` if `base_url` is no URL.
+        One per channel, until `release` or for the life of the process. Raises `ValueError` if `base_url` is no URL.
         """
         headers = {"User-Agent": USER_AGENT}
         if key:
@@ -262,13 +265,20 @@ class Outbound:
                 resolver=Resolver(self._names, None), use_dns_cache=False, limit=0, keepalive_timeout=KEEP_ALIVE_S
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s),
             headers=headers,
             trust_env=False,
             read_bufsize=CHANNEL_BUFFER_BYTES,
+            proxy=proxy or None,
         )
         self._channels.append(session)
         return session
+
+    async def release(self, session: aiohttp.ClientSession) -> None:
+        """Closes the session of a channel that nobody uses any more."""
+        await session.close()
+        if session in self._channels:
+            self._channels.remove(session)
 
     async def close(self) -> None:
         """Closes every session; what is under way on them fails."""

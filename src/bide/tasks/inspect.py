@@ -44,6 +44,12 @@ async def open_count(db: Database) -> tuple[int, int]:
 OPEN = "open"
 
 
+async def open_at(db: Database, channel: str) -> int:
+    """How many attempts are open at a channel, or have a slot there. Reads the whole queue: not for every task."""
+    rows = await db.scan("SELECT count(*) FROM queue WHERE channel = $1 OR slot = $1", channel)
+    return int(rows[0][0])
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which tasks are meant. None: not filtered by it.

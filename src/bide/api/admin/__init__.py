@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from bide.api.admin import (
     applications,
+    channels,
     credentials,
     erasure,
     platform_tokens,
@@ -15,5 +16,5 @@ from bide.api.admin import (
 
 ROUTES: list[Route] = [
     *users.ROUTES, *erasure.ROUTES, *applications.ROUTES, *credentials.ROUTES, *platform_tokens.ROUTES,
-    *usage.ROUTES, *services.ROUTES, *tasks.ROUTES,
+    *usage.ROUTES, *services.ROUTES, *tasks.ROUTES, *channels.ROUTES,
 ]  # fmt: skip

@@ -122,6 +122,7 @@ def _attempt(one: Attempt, manager: Manager) -> dict[str, Any]:
              "outcome": one.outcome, "code": one.code}  # fmt: skip
     if manager.superuser:
         shown |= {"channel": one.channel, "upstream_id": one.upstream_id, "status": one.status, "detail": one.detail}
+        shown |= {"resolved": one.resolved} if one.resolved else {}
     return shown
 
 
