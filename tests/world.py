@@ -179,10 +179,9 @@ class Scripted:
 
     def channel(self, gateway: Gateway) -> Channel:
         one = self.settings
-        slots = asyncio.Semaphore(one.concurrency) if one.concurrency else None
         session = gateway.outbound.channel_session(one.base_url, "a-key", one.timeout_s)
         can = frozenset(one.capabilities) or self.CAPABILITIES
-        return Channel(one, self, can, "a-key", one.options, session, slots)
+        return Channel(one, self, can, "a-key", one.options, session, applications=frozenset(one.applications))
 
 
 async def _answer(answer: Answer, call: Call) -> Outcome:

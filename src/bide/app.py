@@ -23,20 +23,23 @@ from bide.callbacks import store as callbacks
 from bide.callbacks.hosts import Hosts
 from bide.callbacks.signing import keys
 from bide.catalog.load import of_settings as load_catalog
+from bide.channels.follow import Follower
 from bide.channels.load import load as load_channels
 from bide.clock import Clock
 from bide.credits import audit
-from bide.db import DatabaseError
+from bide.db import DatabaseError, write_one
 from bide.db.migrate import prepare
-from bide.flow import callback, sweep, work
-from bide.gateway import Gateway, Leases
+from bide.flow import callback, expected, sweep, work
+from bide.flow.slots import HandOut
+from bide.gateway import Gateway, Leases, Together
 from bide.log import log
 from bide.outbound.client import Outbound
+from bide.providers import registry
 from bide.rates import open_rates
 from bide.settings import Settings, SettingsError
 from bide.storage import open_storage
 from bide.storage.spool import Spool
-from bide.tasks import store
+from bide.tasks import store, waiting
 
 SPOOLED = 4 * 1024 * 1024
 """Bytes of one spooled file that stay in memory, as long as all of them together have no more than 16 times that."""
@@ -46,8 +49,13 @@ AUDIT_FIRST_S = 60.0
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Gateway]:
-    """All parts of one process, opened in order and closed in reverse. Raises `GatewayError` with a sentence."""
+async def open_gateway(
+    settings: Settings, clock: Clock | None = None, provider: str = ""
+) -> AsyncIterator[Gateway]:
+    """All parts of one process, opened in order and closed in reverse. `provider`: it works for its channels alone.
+    Raises `GatewayError` with a sentence."""
+    if provider and not getattr(registry.find(provider), "APART", False):
+        raise SettingsError(f"{provider} has no worker of its own: every worker works for its channels")
     clock = clock or Clock()
     try:
         keys(settings.webhook_secret)
@@ -75,9 +83,22 @@ async def open_gateway(settings: Settings, clock: Clock | None = None) -> AsyncI
             spool=spool, channels=load_channels(settings, outbound, clock), rates=rates,
             task_leases=Leases(partial(db.write, store.extend), clock, settings.lease_s),
             delivery_leases=Leases(partial(db.write, callbacks.extend), clock, settings.lease_s),
+            entries=Together(lambda entries: write_one(db, lambda tx: waiting.enter(tx, entries))), provider=provider,
         )  # fmt: skip
+        follower = Follower(settings, db, outbound, clock, gateway.channels)
+        await follower.look()
+        stack.push_async_callback(_close_providers, gateway)
         background.spawn(_again(partial(_keep_leases, gateway)))
+        background.spawn(_again(partial(_learn_durations, gateway)))
+        background.spawn(_again(follower.follow))
         yield gateway
+
+
+async def _close_providers(gateway: Gateway) -> None:
+    """Ends what providers keep running beside this process."""
+    for provider in {id(one.provider): one.provider for one in gateway.channels.all}.values():
+        if (close := getattr(provider, "close", None)) is not None:
+            await close()
 
 
 class _Background:
@@ -112,7 +133,8 @@ class _Background:
 
 
 class Worker:
-    """Works on tasks and delivers callbacks until it is stopped."""
+    """Works on tasks and delivers callbacks until it is stopped. One for a provider works on its tasks alone, one
+    at a time."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -124,7 +146,8 @@ class Worker:
         gateway = self._gateway
         gateway.db.on_wake("tasks", gateway.tasks_due.now)
         gateway.db.on_wake("deliveries", gateway.deliveries_due.now)
-        for loop in (self._work, self._deliver, self._sweep, self._sweep_orphans, self._audit):
+        loops = [self._work, self._hand_out, self._deliver, self._sweep, self._sweep_orphans, self._audit]
+        for loop in loops[:1] if gateway.provider else loops:
             self._loops.spawn(_again(loop))
 
     def drain(self) -> None:
@@ -154,7 +177,8 @@ class Worker:
     # The loops. One pass of each is a function of `bide.flow`, which is what tests call.
 
     async def _work(self) -> None:
-        gateway, most = self._gateway, self._gateway.settings.worker_concurrency
+        gateway = self._gateway
+        most = 1 if gateway.provider else gateway.settings.worker_concurrency
         while not self._draining:
             free = most - len(self._tasks)
             claimed = await work.work_once(gateway, free) if free > 0 else []
@@ -170,6 +194,12 @@ class Worker:
         finally:
             if wake:
                 self._gateway.tasks_due.now()
+
+    async def _hand_out(self) -> None:
+        gateway, hand_out = self._gateway, HandOut(self._gateway)
+        while not self._stopping:
+            if not await hand_out.once():
+                await gateway.slots_free.wait(gateway.settings.worker_poll_s)
 
     async def _deliver(self) -> None:
         gateway, hosts = self._gateway, self._hosts
@@ -214,6 +244,12 @@ async def _keep_leases(gateway: Gateway) -> None:
         await asyncio.sleep(gateway.settings.lease_s / 3)
         await gateway.task_leases.keep()
         await gateway.delivery_leases.keep()
+
+
+async def _learn_durations(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(expected.EVERY_S * (0.5 + gateway.clock.chance()))
+        await expected.exchange_once(gateway)
 
 
 async def _again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:

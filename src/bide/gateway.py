@@ -1,11 +1,12 @@
 """The parts of one process, put together once in `bide.app` and passed to every verb."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from bide.catalog.load import Catalog
-from bide.channels.load import Channels
+from bide.channels.load import Channel, Channels
 from bide.clock import Clock
 from bide.db import Database
 from bide.outbound.client import Outbound
@@ -13,6 +14,8 @@ from bide.rates import Rates
 from bide.settings import Settings
 from bide.storage import Storage
 from bide.storage.spool import Spool
+from bide.tasks.durations import Durations
+from bide.tasks.looks import Looks
 
 
 class Wake:
@@ -38,6 +41,50 @@ class Wake:
             finally:
                 timer.cancel()
         self._event.clear()
+
+
+class Together:
+    """Writes that need a transaction of their own, and are too many to have one each: whoever asks while one is being
+    committed is in the next."""
+
+    MOST_AT_ONCE = 200
+
+    def __init__(self, write: Callable[[list[Any]], Awaitable[Sequence[Any]]]) -> None:
+        self._write = write
+        self._waiting: list[tuple[Any, asyncio.Future[Any]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def write(self, item: Any) -> Any:
+        """The answer to one item. Raises what the write raised."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answer
+
+    async def _send(self) -> None:
+        batch: list[tuple[Any, asyncio.Future[Any]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self.MOST_AT_ONCE], self._waiting[self.MOST_AT_ONCE :]
+                try:
+                    answers = await self._write([item for item, _ in batch])
+                except Exception as error:
+                    _resolve(batch, [error] * len(batch))
+                else:
+                    _resolve(batch, answers)
+        finally:
+            self._sender = None
+
+
+def _resolve(batch: Sequence[tuple[Any, "asyncio.Future[Any]"]], answers: Sequence[Any]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue  # who asked was cancelled; the write stands
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
 
 
 class Endings:
@@ -129,6 +176,22 @@ class Gateway:
     rates: Rates
     task_leases: Leases
     delivery_leases: Leases
+    entries: Together
+    """Tasks that ask for a slot (`bide.tasks.waiting.enter`)."""
+    provider: str = ""
+    """The one whose channels this process works for, and no others; empty: all that have no worker of their own."""
     tasks_due: Wake = field(default_factory=Wake)
     deliveries_due: Wake = field(default_factory=Wake)
     endings: Endings = field(default_factory=Endings)
+    slots_free: Wake = field(default_factory=Wake)
+    """A slot of a channel may be free."""
+    turns: Endings = field(default_factory=Endings)
+    """Who waits here for a slot."""
+    heard: Endings = field(default_factory=Endings)
+    """Who waits here for an upstream to call back."""
+    looks: Looks = field(default_factory=Looks)
+    durations: Durations = field(default_factory=Durations)
+
+    def leaves(self, channel: Channel) -> bool:
+        """Whether a channel is to be asked by another process."""
+        return channel.settings.provider != self.provider if self.provider else channel.apart

@@ -20,6 +20,14 @@ _task_seconds = Histogram(
 _attempts = Counter("bide_attempts_total", "Submissions to channels, by outcome.", ["channel", "outcome"])
 _deliveries = Counter("bide_delivery_attempts_total", "Callback posts, by error class; empty: delivered.", ["error"])
 _takeovers = Counter("bide_takeovers_total", "Tasks taken over from a worker that died while it asked an upstream.")
+_waits = Counter(
+    "bide_slot_waits_total", "Tasks that found every slot taken: `joined` the line, `granted` a slot, the line was"
+    " `full`, or they waited `too_long`.", ["event"],
+)  # fmt: skip
+_circuits = Gauge(
+    "bide_channel_open_circuits", "Models for which a channel rests after a failure, or waits to be tried again.",
+    ["channel"], multiprocess_mode="livesum",
+)  # fmt: skip
 _lost_leases = Counter("bide_lost_leases_total", "Results that came too late: another worker had the lease by then.")
 # Of several processes the last that looked is right.
 _audit_problems = Gauge(
@@ -83,6 +91,15 @@ def delivery(error: str) -> None:
 
 def takeover() -> None:
     _takeovers.inc()
+
+
+def waits(event: str, count: int = 1) -> None:
+    _waits.labels(event).inc(count)
+
+
+def circuits(channel: str, not_closed: int) -> None:
+    """How many circuits of a channel are not closed in this process."""
+    _circuits.labels(channel).set(not_closed)
 
 
 def lost_lease() -> None:

@@ -62,10 +62,14 @@ def api(host: str | None, port: int | None, processes: int | None) -> None:
 
 @click.command()
 @click.option("--processes", type=click.IntRange(1, 256), help="Processes to run (BIDE_PROCESSES).")
+@click.option("--provider", default="", help="Work for the channels of this provider alone, one task at a time.")
 @one_sentence
-def worker(processes: int | None) -> None:
-    """Does the work: asks upstreams and delivers callbacks."""
-    _start("worker", settings_of(processes=processes), None)
+def worker(processes: int | None, provider: str) -> None:
+    """Does the work: asks upstreams and delivers callbacks.
+
+    With --provider it computes for channels that no other worker asks, such as those of diffusers.
+    """
+    _start("worker", settings_of(processes=processes), None, provider)
 
 
 def _inherited() -> str | None:
@@ -73,12 +77,12 @@ def _inherited() -> str | None:
     return os.environ.get("BIDE_CHILD")
 
 
-def _start(role: str, settings: Settings, listener: socket.socket | None) -> None:
+def _start(role: str, settings: Settings, listener: socket.socket | None, provider: str = "") -> None:
     configure(settings.log_level, settings.log_format)
     _raise_file_limit()
     child = _inherited()
     if child is None and settings.processes > 1:
-        sys.exit(_supervise(role, settings, listener))
+        sys.exit(_supervise(role, settings, listener, provider))
     first = True
     if child is not None:
         number, descriptor, parent = child.split(":")
@@ -86,11 +90,13 @@ def _start(role: str, settings: Settings, listener: socket.socket | None) -> Non
         first = number == "0"
         if descriptor:
             listener = socket.socket(fileno=int(descriptor))
-    run(_serve(role, settings, listener, first=first))
+    run(_serve(role, settings, listener, provider, first=first))
 
 
-async def _serve(role: str, settings: Settings, listener: socket.socket | None, *, first: bool) -> None:
-    async with open_gateway(settings) as gateway:
+async def _serve(
+    role: str, settings: Settings, listener: socket.socket | None, provider: str, *, first: bool
+) -> None:
+    async with open_gateway(settings, provider=provider) as gateway:
         token = await _bootstrap(gateway) if first and listener is not None else None
         if listener is None:
             await run_worker(gateway, lambda: log.info("worker is ready"))
@@ -143,15 +149,15 @@ def _show_token(token: str, url: str) -> None:
 # -- several processes
 
 
-async def _prepare(settings: Settings, *, answers: bool) -> str | None:
+async def _prepare(settings: Settings, provider: str, *, answers: bool) -> str | None:
     """What is done, or refused, once and before any of the processes starts. The token to be shown, if any."""
-    async with open_gateway(settings) as gateway:
+    async with open_gateway(settings, provider=provider) as gateway:
         return await _bootstrap(gateway) if answers else None
 
 
-def _supervise(role: str, settings: Settings, listener: socket.socket | None) -> int:
+def _supervise(role: str, settings: Settings, listener: socket.socket | None, provider: str) -> int:
     """Starts the processes and starts one again that died; ends them when it is told to end."""
-    token = run(_prepare(settings, answers=listener is not None))
+    token = run(_prepare(settings, provider, answers=listener is not None))
     if token and listener is not None:
         _show_token(token, f"http://{settings.host}:{listener.getsockname()[1]}")
     environment = dict(os.environ)
@@ -159,14 +165,16 @@ def _supervise(role: str, settings: Settings, listener: socket.socket | None) ->
         environment["PROMETHEUS_MULTIPROC_DIR"] = metrics
         if listener is not None:
             os.set_inheritable(listener.fileno(), True)
-        children = [_spawn(role, settings, listener, number, environment) for number in range(settings.processes)]
+        children = [
+            _spawn(role, settings, listener, number, environment, provider) for number in range(settings.processes)
+        ]
         ending = _on_signals(children)
         again = [Again(time.monotonic()) for _ in children]
         while not ending:
             for number, child in enumerate(children):
                 if child.poll() is not None and not ending and again[number].may_start(time.monotonic()):
                     log.warning("process died", number=number, code=child.returncode, after_s=again[number].pause_s)
-                    children[number] = _spawn(role, settings, listener, number, environment)
+                    children[number] = _spawn(role, settings, listener, number, environment, provider)
             time.sleep(0.2)
         return max(abs(child.wait()) for child in children)
 
@@ -191,12 +199,15 @@ class Again:
 
 
 def _spawn(
-    role: str, settings: Settings, listener: socket.socket | None, number: int, environment: dict[str, str]
+    role: str, settings: Settings, listener: socket.socket | None, number: int, environment: dict[str, str],
+    provider: str,
 ) -> "subprocess.Popen[bytes]":
     descriptor = "" if listener is None else str(listener.fileno())
     arguments = [sys.executable, "-m", "bide", role]
     if listener is not None:
         arguments += ["--host", settings.host, "--port", str(settings.port)]
+    if provider:
+        arguments += ["--provider", provider]
     return subprocess.Popen(
         arguments, env=environment | {"BIDE_CHILD": f"{number}:{descriptor}:{os.getpid()}"},
         pass_fds=() if listener is None else (listener.fileno(),),

@@ -43,8 +43,10 @@ class Run:
     fresh: bool
     """The open attempt was opened by this worker just now, and has not been asked yet."""
     tried: set[str] = field(default_factory=set)
+    free_since: int | None = None
+    """When its last attempt ended; None: there was none."""
     again: str | None = None
-    """The channel of an attempt whose outcome is not known: only the same upstream can know our id."""
+    """The channel of an attempt whose outcome is not known: the task is sent to no other one any more."""
     files: results.Files | None = None
     inputs: tuple[Input, ...] | None = None
     references: References | None = None
@@ -88,18 +90,30 @@ class Run:
         return channel
 
     def choose(self) -> Channel | None:
-        """Whom to ask: the channel that it is bound to; after an unknown outcome the same one, else one that was not
-        tried, else any."""
-        channels, capability = self.gateway.channels, self.capability
+        """Whom to ask: the channel that it is bound to; after an unknown outcome the same one and no other; else one
+        that was not tried, else any."""
+        channels, capability, application = self.gateway.channels, self.capability, self.work.task.application_id
         if self.bound_to is not None:
-            return channels.named(self.bound_to)
-        same = channels.named(self.again) if self.again else None
-        return same or channels.choose(capability, self.model, self.tried) or channels.choose(capability, self.model)
+            return channels.taking_named(self.bound_to)
+        if self.again is not None:
+            return channels.named(self.again)
+        untried = channels.choose(capability, self.model, self.tried, application)
+        return untried or channels.choose(capability, self.model, (), application)
+
+    def choices(self) -> list[Channel]:
+        """All of whom `choose` answers the first, that one first."""
+        channels, capability, application = self.gateway.channels, self.capability, self.work.task.application_id
+        if self.bound_to is not None or self.again is not None:
+            only = self.choose()
+            return [] if only is None else [only]
+        untried = channels.ordered(capability, self.model, self.tried, application)
+        return untried or channels.ordered(capability, self.model, (), application)
 
     def has_another(self) -> bool:
-        """Whether a channel is left that was not tried and could do it."""
-        channels, capability = self.gateway.channels, self.capability
-        return not self.follows_up and channels.choose(capability, self.model, self.tried) is not None
+        """Whether a channel is left that was not tried and could do it. None is where one may have taken the task."""
+        application = self.work.task.application_id
+        another = self.gateway.channels.choose(self.capability, self.model, self.tried, application)
+        return another is not None and self.again is None and not self.follows_up
 
     def call(self, channel: Channel) -> Call:
         """What a provider is told."""
@@ -108,6 +122,7 @@ class Run:
         return Call(
             task_id=self.work.task.id,
             capability=self.capability,
+            facade=f"{self.work.task.service}/{self.work.task.operation}",
             model=upstream_model(channel.settings.model_map, self.model),
             request=self.operation.for_provider(self.values),
             inputs=self.inputs or (),

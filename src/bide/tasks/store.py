@@ -110,6 +110,10 @@ class Work:
     channel: str | None
     upstream_id: str | None
     asked_at: int | None
+    slot: str | None = None
+    waits_for: str | None = None
+    turn: int | None = None
+    """The channel of which it has a slot; the line in which it stands, and where: see `bide.tasks.waiting`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ _TASK = (
     " callback_url, base_url, request, inputs"
 )
 _TERMS = "kept_ms, price, units, held, held_general, general_id, limit_key"
+_ATTEMPT = "deadline_at, attempts, channel, upstream_id, asked_at, slot, waits_for, turn"
+COLUMNS = f"task_id, lease_id, started_at, {_ATTEMPT}"
 _uploads = msgspec.json.Decoder(tuple[Upload, ...])
 
 
@@ -235,9 +241,14 @@ async def _claim(tx: Tx, item: Claim) -> list[Work]:
         " FOR UPDATE SKIP LOCKED)"
         " UPDATE queue SET state = 'running', lease_id = $1, due_at = $2, started_at = coalesce(started_at, $3)"
         " WHERE task_id = ANY(ARRAY(SELECT task_id FROM due))"
-        " RETURNING task_id, lease_id, started_at, deadline_at, attempts, channel, upstream_id, asked_at",
+        f" RETURNING {COLUMNS}",
         item.lease.id, item.lease.until_ms, item.now_ms, item.limit,
     )  # fmt: skip
+    return await works(tx, leased)
+
+
+async def works(tx: Tx, leased: Sequence[Row]) -> list[Work]:
+    """What was leased, from the columns `COLUMNS` of its rows."""
     if not leased:
         return []
     rows = await tx.rows(f"SELECT {_TASK} FROM tasks WHERE id = ANY($1)", [row[0] for row in leased])
@@ -253,15 +264,14 @@ async def extend(tx: Tx, items: list[list[tuple[str, int, int]]]) -> list[None]:
 
 
 async def open_attempts(tx: Tx, items: list[tuple[str, int, str, int]]) -> list[int | None]:
-    """Writes down that a channel is about to be asked: task id, lease id, channel, time.
+    """Writes down that a channel that needs no slot is about to be asked: task id, lease id, channel, time.
 
     Answers the attempt's number, or None to a worker whose lease is another's by now.
     """
     rows = await tx.each(
-        "UPDATE queue SET attempts = attempts + 1, channel = $3, upstream_id = NULL, asked_at = $4"
-        " WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, lease_id, attempts",
-        items,
-    )
+        "UPDATE queue SET attempts = attempts + 1, channel = $3, upstream_id = NULL, asked_at = $4, turn = NULL,"
+        " slot = NULL, waits_for = NULL WHERE task_id = $1 AND lease_id = $2 RETURNING task_id, lease_id, attempts",
+        items)  # fmt: skip
     numbers = {(row[0], row[1]): row[2] for row in rows}
     return [numbers.get(item[:2]) for item in items]
 
@@ -272,8 +282,9 @@ async def park(tx: Tx, items: list[tuple[str, int, int, str]]) -> list[bool]:
 
 
 async def close_attempts(tx: Tx, items: Sequence[tuple[str, int]]) -> list[bool]:
-    """No attempt is open any more; the lease is kept: task id, lease id."""
-    return await _held(tx, "UPDATE queue SET channel = NULL, upstream_id = NULL, asked_at = NULL", items)
+    """No attempt is open any more, and its slot is free; the lease is kept: task id, lease id."""
+    nothing = "channel = NULL, upstream_id = NULL, asked_at = NULL, slot = NULL, turn = NULL"
+    return await _held(tx, f"UPDATE queue SET {nothing}", items)
 
 
 async def put_back(tx: Tx, items: list[tuple[str, int, int]]) -> list[bool]:
@@ -311,7 +322,7 @@ async def seize(tx: Tx, task_id: str, lease_id: int, until_ms: int) -> Work | No
     """Takes an open task from whoever works on it. None when it is open no longer."""
     rows = await tx.rows(
         "UPDATE queue SET state = 'running', lease_id = $2, due_at = $3 WHERE task_id = $1"
-        " RETURNING lease_id, coalesce(started_at, 0), deadline_at, attempts, channel, upstream_id, asked_at",
+        f" RETURNING lease_id, coalesce(started_at, 0), {_ATTEMPT}",
         task_id, lease_id, until_ms,
     )  # fmt: skip
     if not rows:
@@ -337,20 +348,14 @@ async def ended_as(tx: Tx, task_id: str, response: bytes) -> bool:
 
 async def add_endings(tx: Tx, items: Sequence[tuple[str, str, int | None, int, int, int, bytes]]) -> None:
     """Task id, final state, started, finished, when it may be deleted, whether base64 was asked for, response."""
-    await tx.each(
-        "INSERT INTO endings (task_id, state, started_at, finished_at, expires_at, b64, response)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7)",
-        items,
-    )
+    await tx.each("INSERT INTO endings (task_id, state, started_at, finished_at, expires_at, b64, response)"
+                  " VALUES ($1,$2,$3,$4,$5,$6,$7)", items)  # fmt: skip
 
 
 async def add_files(tx: Tx, items: Sequence[tuple[str, str, int, str, int]]) -> None:
     """Storage name, task id, bytes, content type, when it may be deleted."""
-    await tx.each(
-        "INSERT INTO files (name, task_id, size, content_type, expires_at) VALUES ($1,$2,$3,$4,$5)"
-        " ON CONFLICT (name) DO NOTHING",
-        items,
-    )
+    await tx.each("INSERT INTO files (name, task_id, size, content_type, expires_at) VALUES ($1,$2,$3,$4,$5)"
+                  " ON CONFLICT (name) DO NOTHING", items)  # fmt: skip
 
 
 # -- reads
