@@ -40,12 +40,16 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 VERBS = {"submit", "work", "settle", "callback", "poll", "sweep"}
-HELPERS = {"inputs", "references", "results", "running", "leased", "removal", "progress"}
+HELPERS = {
+    "inputs", "references", "results", "running", "leased", "removal", "progress", "slots",
+    "polling", "heard", "recover", "copying", "expected",
+}  # fmt: skip
 """What verbs share: pictures in, earlier results, files out, a task in hand, writes under a lease, what goes with a
-task, how far one is. They know no verb."""
-JOINS = {"waiting": {"submit", "work"}, "cancel": {"settle"}, "erase": {"cancel"}}
-"""A caller that stays: the one place where submit is followed by work in the same process. And an ending that
-somebody asked for, and what must end before a person is forgotten. For the edges alone."""
+task, how far one is, whose turn it is; and what is asked of an upstream that took it: when, called by whom, what was
+lost, its files, how long such work takes. They know no verb."""
+JOINS = {"waiting": {"submit", "work"}, "cancel": {"settle"}, "erase": {"cancel"}, "unknown": {"settle"}}
+"""A caller that stays: the one place where submit is followed by work in the same process. And endings that somebody
+asked for, and what must end before a person is forgotten. For the edges alone."""
 
 FILES = sorted(ROOT.rglob("*.py"))
 FILE_LINES_MAX = 420  # "about 400"
@@ -57,7 +61,13 @@ TABLES = {
     "credentials": {"accounts.store", "accounts.credentials", "accounts.erasure"},
     "tasks": {"tasks.store", "tasks.search", "tasks.purge", "tasks.inspect", "credits.audit"},
     "task_counts": {"tasks.store", "tasks.search", "tasks.inspect"},
-    "queue": {"tasks.store", "tasks.inspect", "tasks.purge", "credits.audit"},
+    "channels": {"channels.store"},
+    "channel_locks": {"tasks.waiting"},
+    "queue": {
+        "tasks.store", "tasks.waiting", "tasks.turns", "tasks.handed", "tasks.followed", "tasks.inspect",
+        "tasks.purge", "credits.audit",
+    },
+    "durations": {"tasks.durations"},
     "endings": {"tasks.store", "tasks.purge", "tasks.inspect", "credits.audit"},
     "files": {"tasks.store", "tasks.purge", "tasks.inspect"}, "idempotency": {"tasks.store", "tasks.purge"},
     "items": {"tasks.items"},

@@ -460,7 +460,7 @@ async def stock(tx: Tx, dialect: str) -> None:
         " 0, 0, 0, 0, 0 FROM s",
         f"INSERT INTO deliveries SELECT 'd' || n, {ids}, 'u', 'h', 'a', 'delivered', NULL, NULL, 1, n, n FROM s",
         f"INSERT INTO idempotency SELECT 'a', 'k' || n, {ids}, 'h' FROM s",
-        f"INSERT INTO attempts SELECT {ids}, 1, 'first', NULL, n, n, 'succeeded', NULL, NULL, NULL FROM s",
+        f"INSERT INTO attempts SELECT {ids}, 1, 'first', NULL, n, n, 'succeeded', NULL, NULL, NULL, NULL FROM s",
     ):
         await tx.run(plans.SERIES[dialect].format(last=plans.MANY - 1) + sql)
 

@@ -342,7 +342,7 @@ def test_a_picture_at_an_address_is_copied_into_our_storage(on_both: Settings) -
 
 def with_upstream(world: World, upstream: Scripted) -> World:
     """The same process with another upstream."""
-    world.gateway.channels._by_name["first"] = upstream.channel(world.gateway)
+    world.gateway.channels.set([upstream.channel(world.gateway)])
     return world
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bide import __version__, metrics
-from bide.api import admin, files, health, limits, listed, submit, tasks
+from bide.api import admin, files, health, heard, limits, listed, submit, tasks
 from bide.api.answers import Message, Receive, Scope, Send, envelope, error_headers, send_error
 from bide.api.auth import Callers
 from bide.api.openapi import document
@@ -111,6 +111,7 @@ def _rest(gateway: Gateway, turns: Turns) -> Starlette:
     app = Starlette(
         routes=[
             Route("/files/{name:path}", files.file, methods=["GET", "HEAD"]),
+            Route("/cb/{token}", heard.answer, methods=["GET", "POST"]),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),

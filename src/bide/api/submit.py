@@ -23,6 +23,7 @@ from bide.credits.pricing import credits
 from bide.db import DatabaseError
 from bide.errors import BadRequest, from_code
 from bide.flow import inputs, results
+from bide.flow.expected import expected_s
 from bide.flow.submit import Accepted, Submission, quote, submit
 from bide.flow.waiting import ended
 from bide.flow.work import Watch
@@ -151,7 +152,8 @@ async def _quoted(gateway: Gateway, wanted: Submission) -> dict[str, Any]:
         },
         "covered": found.held is not None,
         "balances": [own] * bool(paid.own) + [general] * bool(paid.general),
-        "channel": found.channel, "expected_s": wanted.operation.entry.expected_s,
+        "channel": found.channel,
+        "expected_s": expected_s(gateway, wanted.operation, wanted.operation.model(wanted.values)),
     }  # fmt: skip
 
 

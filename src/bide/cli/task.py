@@ -24,6 +24,7 @@ from bide.cli.shared import (
     settings_of,
     when,
 )
+from bide.cli.task_unknown_list import list_unknown
 from bide.clock import Clock
 from bide.db import Database, Row
 from bide.settings import Settings
@@ -34,9 +35,17 @@ from bide.tasks.states import State
 LIMIT_MAX = 10_000
 
 
-@click.group(commands=Loaded({"cancel": "bide.cli.task_cancel"}))
+COMMANDS = {
+    "cancel": "bide.cli.task_cancel",
+    "reconcile": "bide.cli.task_unknown",
+    "resubmit": "bide.cli.task_unknown",
+    "give-up": "bide.cli.task_unknown",
+}
+
+
+@click.group(commands=Loaded(COMMANDS))
 def task() -> None:
-    """Shows and cancels tasks, and sends a callback again."""
+    """Shows and cancels tasks, decides about lost submissions."""
 
 
 # -- list
@@ -44,11 +53,15 @@ def task() -> None:
 
 @task.command("list")
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=20, show_default=True, help="How many at most.")
+@click.option("--unknown", is_flag=True, help="Submissions of which nobody knows whether the upstream took them.")
 @json_option
 @one_sentence
-def list_(limit: int, as_json: bool) -> None:
+def list_(limit: int, unknown: bool, as_json: bool) -> None:
     """Lists the newest tasks, of all users; inline calls are among them."""
     settings = settings_of()
+    if unknown:
+        list_unknown(settings, limit, as_json)
+        return
     rows = run(_list(settings, limit))
     if as_json:
         print_json([
@@ -145,7 +158,8 @@ def _document(shown: _Shown) -> dict[str, Any]:
         "attempts": [
             {"number": one.number, "channel": one.channel, "upstream_id": one.upstream_id,
              "asked_at": seconds(one.asked_at), "ended_at": seconds(one.ended_at), "outcome": one.outcome,
-             "code": one.code, "status": one.status, "detail": one.detail}
+             "code": one.code, "status": one.status, "detail": one.detail,
+             **({"resolved": one.resolved} if one.resolved else {})}
             for one in shown.attempts
         ],
         "deliveries": [
@@ -193,6 +207,8 @@ def _print_attempts(shown: _Shown) -> None:
     for one in shown.attempts:
         if one.detail:
             click.echo(f"\nThe upstream's words in attempt {one.number}: {plain(' '.join(one.detail.split()))}")
+        if one.resolved:
+            click.echo(f"\nFound out about attempt {one.number}: {plain(one.resolved)}")
 
 
 def _print_deliveries(shown: _Shown) -> None:

@@ -83,13 +83,15 @@ def _check_allowed(name: str, row: ItemRow, values: Mapping[str, Any]) -> None:
         raise BadRequest(f"`{other}` is {shown(value)}; {can}.")
 
 
-def require(gateway: Gateway, operation: Operation, values: Mapping[str, Any], found: References) -> None:
+def require(
+    gateway: Gateway, operation: Operation, values: Mapping[str, Any], found: References, application_id: str
+) -> None:
     """Raises `NotImplementedHere` when nobody could ever do the request."""
     capability = operation.capability_for(values)
     if found.channel is None:
-        gateway.channels.require(capability, operation.model(values))
+        gateway.channels.require(capability, operation.model(values), application_id)
         return
-    channel = gateway.channels.named(found.channel)
+    channel = gateway.channels.taking_named(found.channel)
     if channel is None or capability not in channel.capabilities:
         raise NotImplementedHere(f"The channel that made the source does not offer {capability}. {BOUND}")
 

@@ -4,11 +4,10 @@ The bytes of a picture are never in a row, a log line or a callback. A caller th
 spliced into its answer from the file, in pieces, while it is sent.
 """
 
-import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pybase64
@@ -16,15 +15,11 @@ import pybase64
 from bide.catalog import shape
 from bide.catalog.load import Operation
 from bide.catalog.template import Made, times
-from bide.channels.load import Channel
 from bide.gateway import Gateway
-from bide.outbound.fetch import FetchError, fetch
-from bide.providers.base import Asset, Failed, FileTooLarge, Item, NotMedia, Sink, Stored, Succeeded
+from bide.providers.base import Asset, Item, Sink, Stored, Succeeded
 from bide.tasks.items import ItemFile, ItemRow
 from bide.tasks.store import Task
 
-COPY_S = 120.0
-COPY_TRIES = 3
 FILES = "/files/"
 SPOOL = "spool/"
 TEMPLATE = "template"
@@ -77,66 +72,14 @@ class _Watched:
         return stored
 
 
-async def copy(
-    gateway: Gateway, operation: Operation, channel: Channel, done: Succeeded, files: Files
-) -> Succeeded | Failed:
-    """Brings every asset into our storage."""
-    with_files = bool(done.assets or done.items)
-    if not with_files and (operation.entry.shape != TEMPLATE or not done.response):
-        return Failed("api_error", "The upstream answered without a result.")
-    if all(asset.stored is not None for asset in _assets(done)):
-        return done
-    assets = await _all_stored(gateway, channel, done.assets, files)
-    if isinstance(assets, Failed):
-        return assets
-    items: list[Item] = []
-    for item in done.items:
-        its = await _all_stored(gateway, channel, item.assets, files)
-        if isinstance(its, Failed):
-            return its
-        items.append(replace(item, assets=its))
-    return replace(done, assets=assets, items=tuple(items))
-
-
-def _assets(done: Succeeded) -> list[Asset]:
+def assets(done: Succeeded) -> list[Asset]:
+    """All files of a result, those of its items too."""
     return [*done.assets, *(asset for item in done.items for asset in item.assets)]
 
 
 def stored(done: Succeeded) -> tuple[Stored, ...]:
     """All files of a result."""
-    return tuple(asset.stored for asset in _assets(done) if asset.stored is not None)
-
-
-async def _all_stored(
-    gateway: Gateway, channel: Channel, assets: Sequence[Asset], files: Files
-) -> tuple[Asset, ...] | Failed:
-    copied: list[Asset] = []
-    for asset in assets:
-        if asset.stored is None:
-            stored = await _copy(gateway, channel, asset.url or "", files)
-            if isinstance(stored, Failed):
-                return stored
-            asset = replace(asset, stored=stored)
-        copied.append(asset)
-    return tuple(copied)
-
-
-async def _copy(gateway: Gateway, channel: Channel, url: str, files: Files) -> Stored | Failed:
-    """The operator vouches for the channel's own host; any other address passes the guard."""
-    vouched = channel.http if channel.is_at(url) else None
-    for left in reversed(range(COPY_TRIES)):
-        try:
-            return await fetch(
-                gateway.outbound.fetches, url, files.sink(), ranges=gateway.outbound.ranges, vouched=vouched,
-                timeout_s=COPY_S, bytes_max=gateway.settings.file_bytes_max,
-            )  # fmt: skip
-        except FetchError as error:
-            if not (left and error.retryable):
-                return Failed("api_error", "The upstream's result could not be fetched.", detail=str(error))
-            await asyncio.sleep(2.0 / (left + 1))
-        except (FileTooLarge, NotMedia):
-            return Failed("api_error", "The upstream's result is too large or not a picture, film or sound.")
-    raise AssertionError("unreachable")
+    return tuple(asset.stored for asset in assets(done) if asset.stored is not None)
 
 
 # -- the public response

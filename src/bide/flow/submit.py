@@ -19,7 +19,7 @@ from bide.credits.ledger import Held, Hold
 from bide.credits.pricing import Price
 from bide.db import Tx
 from bide.errors import BadRequest, Disabled, GatewayError, TooManyRequests, UsedUp
-from bide.flow import inputs, references
+from bide.flow import expected, inputs, references
 from bide.gateway import Gateway
 from bide.tasks import store
 from bide.tasks.store import Known, Lease, NewTask, Task, Terms, Upload, Work
@@ -110,7 +110,7 @@ async def _bound_to(gateway: Gateway, wanted: Submission) -> str | None:
     """The channel that made what the request follows up, if it follows up anything. Raises what only the running
     gateway can know."""
     found = await references.find(gateway, wanted.operation, wanted.caller.user_id, wanted.values)
-    references.require(gateway, wanted.operation, wanted.values, found)
+    references.require(gateway, wanted.operation, wanted.values, found, wanted.caller.application_id)
     return found.channel
 
 
@@ -130,7 +130,8 @@ def _admission(gateway: Gateway, wanted: Submission, task: Task, bound_to: str |
         known_ms = int(gateway.settings.inline_grace_s * 1000) if wanted.waits else kept_ms
         new = replace(new, uploads_expire_at=deadline_at + known_ms,
                       idempotency_key=wanted.idempotency_key, body_hash=wanted.body_hash)  # fmt: skip
-    return _Admission(new, _hold(wanted, price, task.id, task.created_at), open_max, operation.entry.expected_s)
+    return _Admission(new, _hold(wanted, price, task.id, task.created_at), open_max,
+                      expected.expected_s(gateway, operation, operation.model(wanted.values)))  # fmt: skip
 
 
 def _lease(gateway: Gateway, wanted: Submission, bound_to: str | None) -> tuple[Lease, str | None]:
@@ -139,15 +140,16 @@ def _lease(gateway: Gateway, wanted: Submission, bound_to: str | None) -> tuple[
     channel = None
     if not inputs.urls(operation, wanted.values):
         chosen = _chosen(gateway, wanted, bound_to)
-        channel = chosen.name if chosen is not None and chosen.slots is None else None
+        channel = chosen.name if chosen is not None and not chosen.gated and not gateway.leaves(chosen) else None
     return Lease(gateway.clock.lease_id(), gateway.task_leases.until()), channel
 
 
 def _chosen(gateway: Gateway, wanted: Submission, bound_to: str | None) -> Channel | None:
     if bound_to is not None:
-        return gateway.channels.named(bound_to)
+        return gateway.channels.taking_named(bound_to)
     return gateway.channels.choose(
-        wanted.operation.capability_for(wanted.values), wanted.operation.model(wanted.values)
+        wanted.operation.capability_for(wanted.values), wanted.operation.model(wanted.values),
+        application=wanted.caller.application_id,
     )
 
 
@@ -239,9 +241,10 @@ async def check_open(gateway: Gateway, caller: Caller, operation: Operation) -> 
     counts is the look in the transaction that would begin the task."""
     most = open_at_most(caller, operation)
     if most:
+        usual_s = expected.expected_s(gateway, operation, "")  # its body, and so its model, is not read yet
         n, oldest = await store.open_under(gateway.db, limit_key(caller, operation))
         if n >= most:
-            raise too_many_open(most, oldest, operation.entry.expected_s, gateway.clock.now_ms())
+            raise too_many_open(most, oldest, usual_s, gateway.clock.now_ms())
 
 
 def too_many_open(most: int, oldest: str, expected_s: float, now_ms: int) -> TooManyRequests:

@@ -7,8 +7,9 @@ before a step is what the next worker goes by if this one dies in it:
 
 - no attempt open: nothing was asked; ask.
 - an attempt open with the upstream's id: it was accepted; poll it, never submit again.
-- an attempt open without one: a worker died while it asked. The outcome is unknown; it is asked again only
-  where the upstream takes our id or its operator said so, else the task fails with `timeout`, uncharged.
+- an attempt open without one: a worker died while it asked. The outcome is unknown: the upstream is asked whether it
+  has the submission (`bide.flow.recover`), where it can say. It is sent again only where the upstream never took it
+  or takes our id, or its operator said so, else the task fails with `timeout`, uncharged.
 """
 
 import asyncio
@@ -20,29 +21,25 @@ from bide import metrics
 from bide.channels.load import Channel
 from bide.db import Tx
 from bide.errors import BadRequest, GatewayError
-from bide.flow import inputs, references, results
+from bide.flow import copying, expected, heard, inputs, polling, recover, references, results, slots
 from bide.flow.leased import LeaseLost, persistently, written
 from bide.flow.running import Run, Values
 from bide.flow.running import Watch as Watch
 from bide.flow.settle import Ending, failure, settle
+from bide.flow.slots import OVERDUE
 from bide.gateway import Gateway
 from bide.log import log
-from bide.providers.base import Failed, Outcome, Pending, Succeeded, Unknown
-from bide.tasks import attempts, store
-from bide.tasks.attempts import Attempt
+from bide.providers.base import Absent, Failed, Outcome, Pending, Succeeded, Unknown
+from bide.tasks import attempts, handed, store
+from bide.tasks.attempts import NOT_KNOWN, Attempt
 from bide.tasks.states import Event
 from bide.tasks.store import Work
 
 CLAIM_MAX = 200
 BACKOFF_S = 2.0
-POLL_BACKOFF_S = 5.0
-LEFT_MIN_S = 0.5
 
-NOT_KNOWN = frozenset({"unknown", "lost"})
+NEVER_TAKEN = Unknown("The upstream never took the submission.")
 LOST = Unknown("A worker ended while it waited for the upstream; the outcome is not known.")
-
-
-OVERDUE = Failed("timeout", "The task did not end in the time it may take.")
 
 
 # -- the loop
@@ -52,8 +49,12 @@ async def work_once(gateway: Gateway, free: int) -> list[Work]:
     """One pass: leases at most `free` due tasks. The caller runs each with `run`."""
     await gateway.task_leases.keep_overdue()
     lease = store.Lease(gateway.clock.lease_id(), gateway.task_leases.until())
-    claim = store.Claim(gateway.clock.now_ms(), min(free, CLAIM_MAX), lease)
-    claimed = await gateway.db.write(store.claim, claim)
+    now, most = gateway.clock.now_ms(), min(free, CLAIM_MAX)
+    if gateway.provider:
+        names = tuple(one.name for one in gateway.channels.all if one.settings.provider == gateway.provider)
+        claimed = await gateway.db.write(handed.claim, handed.ClaimHanded(now, most, lease, names))
+    else:
+        claimed = await gateway.db.write(store.claim, store.Claim(now, most, lease))
     for work in claimed:
         gateway.task_leases.hold(work.task.id, work.lease_id, lease.until_ms)
     return claimed
@@ -84,14 +85,14 @@ async def _run(
     except (GatewayError, KeyError):  # the catalogue has changed since the task was accepted
         gone = "This gateway does not offer the operation any more."
         return await _end(gateway, failure(work, "bad_request", gone))
-    if watch is None and not work.task.visible and not await store.has_key(gateway.db, work.task.id):
+    run = Run(gateway, work, operation, values, watch, fresh)
+    if watch is None and not work.task.visible and not await _is_awaited(run):
         lost = attempts.of_work(work, gateway.clock.now_ms())
         return await _end(gateway, failure(work, "timeout", "The caller that waited is gone.", lost))
-    run = Run(gateway, work, operation, values, watch, fresh)
-    if work.attempts and not fresh:
+    if work.attempts > (work.channel is not None) and not fresh:
         past = await attempts.of_task(gateway.db, work.task.id)
-        run.tried = {one.channel for one in past}
-        run.again = past[-1].channel if past and past[-1].outcome in NOT_KNOWN else None
+        run.tried, run.free_since = {one.channel for one in past}, past[-1].ended_at if past else None
+        run.again = next((one.channel for one in past if one.outcome in NOT_KNOWN), None)
     try:
         while True:
             step = await _step(run)
@@ -99,6 +100,12 @@ async def _run(
                 return step if isinstance(step, Ending) else None
     finally:
         inputs.release(gateway, run.inputs or ())
+
+
+async def _is_awaited(run: Run) -> bool:
+    """Whether somebody may still ask for an answer that is not kept: by its key, or because the task was handed over
+    while its caller waits."""
+    return any(one.apart for one in run.choices()) or await store.has_key(run.gateway.db, run.work.task.id)
 
 
 class _Next(Enum):
@@ -110,9 +117,15 @@ async def _step(run: Run) -> Ending | _Next:
     """One question to an upstream, and what follows from its outcome."""
     run.files = results.Files(run.gateway, spooled=run.watch is not None and run.watch.spooled)
     try:
-        outcome = await _outcome(run)
+        asked = await _outcome(run)
+        if isinstance(asked, _Next):
+            return asked
+        outcome: Outcome | Absent | recover.Later = asked
+        lost = outcome is LOST
+        if isinstance(outcome, Unknown):
+            outcome = await recover.looked_for(run, outcome, lost=lost)
         if isinstance(outcome, Succeeded):
-            outcome = await _copied(run, outcome, run.files)
+            outcome = await copying.copied(run, outcome)
         match outcome:
             case Succeeded():
                 return await _succeeded(run, outcome)
@@ -120,7 +133,10 @@ async def _step(run: Run) -> Ending | _Next:
                 return await _pending(run, outcome)
             case Failed():
                 return await _failed(run, outcome)
-            case Unknown():
+            case recover.Later():
+                await recover.parked(run, outcome)
+                return _Next.GIVEN_BACK
+            case Unknown() | Absent():
                 return await _unknown(run, outcome)
     finally:
         await run.files.discard_unused()
@@ -129,7 +145,7 @@ async def _step(run: Run) -> Ending | _Next:
 # -- decide and ask
 
 
-async def _outcome(run: Run) -> Outcome:
+async def _outcome(run: Run) -> Outcome | _Next:
     """Asks whoever is to be asked now."""
     work, fresh, run.fresh = run.work, run.fresh, False
     if run.left_s <= 0:
@@ -146,26 +162,19 @@ async def _outcome(run: Run) -> Outcome:
     if (refused := await _prepare(run)) is not None:
         return refused
     if work.channel is not None:
-        return await _submit(run, run.channel)
-    channel = run.choose()
-    if channel is None:
-        return Failed("api_not_implemented", f"No channel of this gateway offers {run.capability}.")
-    if channel.slots is None:
-        return await _ask(run, channel)
-    try:
-        async with asyncio.timeout(run.wait_s) as waiting, channel.slots:
-            waiting.reschedule(None)
-            return await _ask(run, channel)
-    except TimeoutError:
-        return OVERDUE
+        return await _ask(run, run.channel)
+    opened = await slots.opened(run)
+    if opened is None:
+        return _Next.GIVEN_BACK
+    return opened if isinstance(opened, Failed) else await _ask(run, opened)
 
 
 async def _ask(run: Run, channel: Channel) -> Outcome:
-    """Opens an attempt and submits, unless there is so little time left that it could only be paid for nothing."""
-    if run.left_s < LEFT_MIN_S:
-        return OVERDUE
-    await _open_attempt(run, channel)
-    return await _submit(run, channel)
+    """Submits, and remembers how the channel is."""
+    slots.asked(run, channel)
+    outcome = await _submit(run, channel)
+    slots.answered(run, channel, outcome)
+    return outcome
 
 
 async def _prepare(run: Run) -> Failed | None:
@@ -190,27 +199,12 @@ async def _prepare(run: Run) -> Failed | None:
     return None
 
 
-async def _copied(run: Run, done: Succeeded, files: results.Files) -> Succeeded | Failed:
-    """The result in our own storage."""
-    try:
-        async with asyncio.timeout(run.wait_s):
-            return await results.copy(run.gateway, run.operation, run.channel, done, files)
-    except TimeoutError:
-        return Failed("timeout", "The result could not be copied in the time the task may take.")
-
-
-async def _open_attempt(run: Run, channel: Channel) -> None:
-    work, now = run.work, run.gateway.clock.now_ms()
-    opening = (work.task.id, work.lease_id, channel.name, now)
-    number = await written(run.gateway, store.open_attempts, opening) or 0
-    run.work = replace(work, channel=channel.name, upstream_id=None, asked_at=now, attempts=number)
-
-
 async def _submit(run: Run, channel: Channel) -> Outcome:
     """Asks once. The one place where anything may go wrong in code that is not ours."""
+    call = await heard.submitting(run, channel)
     try:
         async with asyncio.timeout(run.wait_s):
-            return await channel.provider.submit(run.call(channel))
+            return await channel.provider.submit(call)
     except TimeoutError:
         return Unknown("The upstream did not answer in the time the task may take.")
     except Exception as error:
@@ -225,13 +219,13 @@ async def _poll(run: Run, channel: Channel, upstream_id: str) -> Outcome:
     """
     try:
         async with asyncio.timeout(run.wait_s):
-            outcome = await channel.provider.poll(run.call(channel), upstream_id)
+            outcome = await channel.provider.poll(polling.following(run, run.call(channel)), upstream_id)
     except TimeoutError:
-        return Pending(upstream_id, POLL_BACKOFF_S)
+        outcome = Unknown("The upstream did not answer in the time the task may take.")
     except Exception as error:
         log.exception("provider failed", channel=channel.name, task_id=run.work.task.id)
         return Failed("api_error", "The upstream's answer could not be handled.", detail=repr(error))
-    return Pending(upstream_id, POLL_BACKOFF_S) if isinstance(outcome, Unknown) else outcome
+    return polling.judged(run, outcome, upstream_id)
 
 
 # -- what follows from an outcome
@@ -240,7 +234,10 @@ async def _poll(run: Run, channel: Channel, upstream_id: str) -> Outcome:
 async def _pending(run: Run, pending: Pending) -> _Next:
     """Waits for the next poll: here if a caller waits here, else the task is parked."""
     work, gateway = run.work, run.gateway
-    after_s = min(pending.after_s, run.wait_s)
+    wanted_s = pending.after_s
+    if run.watch is None and work.upstream_id is None:
+        wanted_s = expected.first_s(gateway, run.operation, run.model, pending)
+    after_s = polling.wait_s(run, wanted_s)
     if run.watch is None:
         due_at = gateway.clock.now_ms() + int(after_s * 1000)
         await written(gateway, store.park, (work.task.id, work.lease_id, due_at, pending.upstream_id))
@@ -249,18 +246,19 @@ async def _pending(run: Run, pending: Pending) -> _Next:
     if work.upstream_id != pending.upstream_id:
         await written(gateway, store.accept, (work.task.id, work.lease_id, pending.upstream_id))
         run.work = replace(work, upstream_id=pending.upstream_id)
-    await gateway.clock.sleep(after_s)
+    await heard.pause(run, after_s)
     return _Next.AGAIN
 
 
 async def _failed(run: Run, failed: Failed) -> Ending | _Next:
     """A refusal: another channel, the same one later, or the end."""
     gateway, work = run.gateway, run.work
-    attempt = run.ended("failed", failed.code, failed.status, failed.detail or failed.message)
+    # What the upstream took and knows no more may have been made, and paid for.
+    outcome = "unknown" if work.upstream_id is not None and polling.is_gone(failed) else "failed"
+    attempt = run.ended(outcome, failed.code, failed.status, failed.detail or failed.message)
     if attempt is not None and failed.scope == "channel":
         run.tried.add(attempt.channel)
-        run.again = None
-        run.channel.rest(run.model, gateway.clock.monotonic() + failed.cool_s)
+        slots.failed(run, run.channel, failed.cool_s)
     if work.attempts < gateway.settings.attempts_max and run.left_s > 0:
         if attempt is not None and failed.scope == "channel" and run.has_another():
             await _close_attempt(run, attempt)
@@ -275,12 +273,17 @@ async def _failed(run: Run, failed: Failed) -> Ending | _Next:
     return await _end(gateway, failure(work, failed.code, message, attempt))
 
 
-async def _unknown(run: Run, unknown: Unknown) -> Ending | _Next:
+async def _unknown(run: Run, unknown: Unknown | Absent) -> Ending | _Next:
     """Perhaps done, perhaps paid for. Sent again only where that is known to be harmless."""
-    gateway, work, channel = run.gateway, run.work, run.channel
+    gateway, work, channel, absent = run.gateway, run.work, run.channel, isinstance(unknown, Absent)
+    if isinstance(unknown, Absent):
+        unknown = NEVER_TAKEN
     outcome = "lost" if unknown is LOST else "unknown"
     attempt = run.ended(outcome, "timeout", unknown.status, unknown.detail or unknown.message)
-    if not channel.resends or attempt is None or run.left_s <= 0:
+    resends = channel.resends or (absent and await recover.may_resend(run))
+    if absent and attempt is not None:
+        attempt = replace(attempt, resolved=recover.ABSENT)
+    if not resends or attempt is None or run.left_s <= 0:
         return await _end(gateway, failure(work, "timeout", unknown.message, attempt))
     if work.attempts >= gateway.settings.attempts_max:
         return await _end(gateway, failure(work, "api_error", unknown.message, attempt))
@@ -313,6 +316,7 @@ async def _succeeded(run: Run, done: Succeeded) -> Ending:
         b64=results.wants_base64(run.values) and not files.spooled,
         attempt=run.ended("succeeded", None, None, None), units=done.units,
     )  # fmt: skip
+    expected.learn(gateway, run.operation, run.model, work.asked_at)
     try:
         return await _end(gateway, ending)
     except LeaseLost:
@@ -325,15 +329,19 @@ async def _succeeded(run: Run, done: Succeeded) -> Ending:
 async def _end(gateway: Gateway, ending: Ending) -> Ending:
     if ending.attempt is not None:
         metrics.attempt(ending.attempt.channel, ending.attempt.outcome)
+        gateway.looks.drop(ending.work.task.id)
     if not await persistently(gateway, partial(settle, gateway, ending)):
         raise LeaseLost
+    slots.given_back(gateway, ending.work)
     return ending
 
 
 async def _close_attempt(run: Run, attempt: Attempt) -> None:
     metrics.attempt(attempt.channel, attempt.outcome)
     await written(run.gateway, _close, (attempt, run.work.lease_id))
-    run.work = replace(run.work, channel=None, upstream_id=None, asked_at=None)
+    slots.given_back(run.gateway, run.work)
+    run.work = replace(run.work, channel=None, upstream_id=None, asked_at=None, slot=None, turn=None)
+    run.free_since = attempt.ended_at
 
 
 async def _close(tx: Tx, items: list[tuple[Attempt, int]]) -> list[bool]:

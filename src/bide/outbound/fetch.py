@@ -5,7 +5,8 @@ each redirect is judged again and followed by hand, and size and time are bounde
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 from urllib.parse import urljoin
 
@@ -36,30 +37,31 @@ class Sink(Protocol[Stored]):
 
 class FetchError(Exception):
     """The file could not be copied. The message is one sentence fit for a caller and names no address;
-    `retryable` is True where the same URL may work later."""
+    `retryable` is True where the same URL may work later; `status` is that of an answer that was none of 200."""
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
+    def __init__(self, message: str, *, retryable: bool, status: int | None = None) -> None:
         super().__init__(message)
-        self.retryable = retryable
+        self.retryable, self.status = retryable, status
 
 
 async def fetch(
     session: aiohttp.ClientSession, url: str, sink: Sink[Stored], *,
     ranges: Ranges, bytes_max: int, timeout_s: float, redirects_max: int = 3,
-    vouched: aiohttp.ClientSession | None = None,
+    vouched: aiohttp.ClientSession | None = None, headers: Mapping[str, str] | None = None,
 ) -> Stored:  # fmt: skip
     """GET `url` on a guarded session and write the body to `sink`; the sink's `close` is the answer.
 
     `timeout_s` bounds the whole exchange with all redirects. `vouched` is the session of a channel whose own
     host `url` is at (the caller has made sure of that): it is used, with its key and without judging the
-    address, as long as redirects stay at the origin of `url`; elsewhere the guarded session goes on.
+    address, as long as redirects stay at the origin of `url`; elsewhere the guarded session goes on. `headers` go
+    where that session goes and nowhere else; one whose value is empty is left out, also if it is the session's own.
     Raises `FetchError`; what the sink raises passes through. The sink is aborted on any failure and on
     cancellation.
     """
     try:
         try:
             async with asyncio.timeout(timeout_s):
-                await _follow(_Route(session, ranges, vouched), url, sink, bytes_max, redirects_max)
+                await _follow(_Route(session, ranges, vouched, headers or {}), url, sink, bytes_max, redirects_max)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _explained(error) from error
         return await sink.close()
@@ -75,26 +77,31 @@ class _Route:
     guarded: aiohttp.ClientSession
     ranges: Ranges
     vouched: aiohttp.ClientSession | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """For where the vouched session is used."""
     origin: URL | None = None
     """Of the first URL, where that is vouched for."""
 
-    def next(self, url: str) -> tuple[aiohttp.ClientSession, URL]:
-        """Raises `FetchError` if the URL may not be asked."""
+    def next(self, url: str) -> tuple[aiohttp.ClientSession, URL, Mapping[str, str]]:
+        """The session, the address and further headers. Raises `FetchError` if the URL may not be asked."""
         try:
             if self.vouched is not None:
                 target = check_url(url, _EVERYTHING, length_max=FETCH_URL_LENGTH_MAX)
                 self.origin = self.origin or target.url.origin()
                 if target.url.origin() == self.origin:
-                    return self.vouched, target.url
-            return self.guarded, check_url(url, self.ranges, length_max=FETCH_URL_LENGTH_MAX).url
+                    return self.vouched, target.url, self.headers
+            return self.guarded, check_url(url, self.ranges, length_max=FETCH_URL_LENGTH_MAX).url, {}
         except ForbiddenAddress as error:
             raise FetchError(str(error), retryable=False) from None
 
 
 async def _follow(route: _Route, url: str, sink: Sink[object], bytes_max: int, redirects_max: int) -> None:
     for _ in range(redirects_max + 1):
-        session, target = route.next(url)
-        async with session.get(target, allow_redirects=False, headers=_HEADERS) as answer:
+        session, target, headers = route.next(url)
+        async with session.get(
+            target, allow_redirects=False, headers={**_HEADERS, **headers},
+            middlewares=(_without_empty_headers,) if headers else None,
+        ) as answer:  # fmt: skip
             location = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or location is None:
                 return await _copy(answer, sink, bytes_max)
@@ -106,10 +113,20 @@ async def _follow(route: _Route, url: str, sink: Sink[object], bytes_max: int, r
     raise FetchError(f"The URL redirects more than {redirects_max} times.", retryable=False)
 
 
+async def _without_empty_headers(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """A session's own header can be replaced by a request's, but not be taken away in another way."""
+    for name in [name for name, value in request.headers.items() if not value]:
+        del request.headers[name]
+    return await handler(request)
+
+
 async def _copy(answer: aiohttp.ClientResponse, sink: Sink[object], bytes_max: int) -> None:
     status = answer.status
     if status != 200:
-        raise FetchError(f"The URL answered with status {status}.", retryable=status >= 500 or status in _RETRYABLE)
+        retryable = status >= 500 or status in _RETRYABLE
+        raise FetchError(f"The URL answered with status {status}.", retryable=retryable, status=status)
     # Compression was not asked for; a compressed answer could grow to any size when it is unpacked.
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise FetchError("The URL answered with a compressed body.", retryable=False)
