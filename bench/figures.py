@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import growth, open_loop
+from bench import following, growth, open_loop
 from bench import isolation as tenants
 from bench.load import request, run
 from bench.row import Row
@@ -202,7 +202,13 @@ def isolation(work: Path, new_database: NewDatabase) -> list[Row]:
     return tenants.measure(work)
 
 
+def open_works(work: Path, new_database: NewDatabase) -> list[Row]:
+    """10,000 works open at an upstream, followed by one worker."""
+    rows = following.measure(work / "open-sqlite", "", "SQLite")
+    return rows + following.measure(work / "open-postgres", new_database(), "PostgreSQL")
+
+
 FIGURES: dict[str, Callable[[Path, NewDatabase], list[Row]]] = {
     "rest": rest, "poll": poll, "submit": submit, "throughput": throughput, "inline": inline, "base64": base64,
-    "in_flight": in_flight, "isolation": isolation, "rows": rows_grow,
+    "in_flight": in_flight, "isolation": isolation, "open_works": open_works, "rows": rows_grow,
 }  # fmt: skip
