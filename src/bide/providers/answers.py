@@ -18,7 +18,7 @@ from typing import Any, Self
 import aiohttp
 
 from bide.providers.base import FileTooLarge, NotMedia, Sink, Stored
-from bide.providers.split import JsonSplit, Part
+from bide.providers.split import PICTURE_KEYS, JsonSplit, Part
 
 WRITE_BYTES = 512 * 1024
 """A sink is written in pieces of about this size. A write may cost a thread hop, so not in smaller ones; blocks
@@ -55,13 +55,13 @@ class Body:
         return chunk
 
 
-async def read_json(body: Body, pictures: "Pictures") -> Any:
-    """The JSON document of a response, each picture replaced by its number in `pictures`.
+async def read_json(body: Body, pictures: "Pictures", keys: tuple[str, ...] = PICTURE_KEYS) -> Any:
+    """The JSON document of a response, each base64 text under one of `keys` replaced by its number in `pictures`.
 
     Raises `CutOff`, `AnswerTooLarge`, `bide.providers.split.Malformed` and what a sink raises that is not
     about the file.
     """
-    split = JsonSplit()
+    split = JsonSplit(keys=keys)
     while chunk := await body.next():
         for part in split.feed(chunk):
             await pictures.write(part)

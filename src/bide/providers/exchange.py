@@ -22,7 +22,7 @@ import pybase64
 from bide.clock import Clock
 from bide.providers import errors, words
 from bide.providers.answers import AnswerTooLarge, Body, CutOff, read_error
-from bide.providers.base import Call, Failed, FileTooLarge, Input, NotMedia, Stored, Unknown
+from bide.providers.base import Call, Failed, FileTooLarge, NotMedia, Stored, Unknown
 from bide.providers.bodies import FormBody, JsonBody
 from bide.providers.inline import FilledJson
 from bide.providers.split import Malformed
@@ -151,18 +151,6 @@ def plan_s(call: Call, next_s: float, cap_s: float) -> float:
 
 
 # -- what it is made of
-
-
-async def data_url(given: Input) -> str:
-    """A file of the caller as a data URL. Three bytes are four characters, so pieces are cut where that comes out."""
-    parts, left = [f"data:{given.content_type};base64,"], b""
-    async for chunk in given.chunks():
-        data = left + chunk
-        whole = len(data) - len(data) % 3
-        parts.append(pybase64.b64encode(data[:whole]).decode())
-        left = data[whole:]
-    parts.append(pybase64.b64encode(left).decode())
-    return "".join(parts)
 
 
 # -- what it made

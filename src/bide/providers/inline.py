@@ -10,6 +10,7 @@ The keys whose texts are files differ between upstreams; each such text is repla
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,12 +18,8 @@ import pybase64
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from bide.providers.answers import Body, Pictures
+from bide.providers.answers import Body, Pictures, read_json
 from bide.providers.base import Input, Stored
-from bide.providers.split import JsonSplit
-
-_KEY_MAX = 128
-"""Characters of a key in its document, escapes included."""
 
 
 class InBase64:
@@ -47,7 +44,7 @@ class FilledJson(Payload):
 
         def place(value: Any) -> str:
             if not isinstance(value, InBase64):
-                raise NotImplementedError(type(value))
+                raise TypeError(f"{type(value).__name__} is not JSON")
             self._files.append(value)
             return mark
 
@@ -90,36 +87,12 @@ async def _write_file(writer: AbstractStreamWriter, file: InBase64) -> None:
         await writer.write(pybase64.b64encode(held))
 
 
-class NamedSplit(JsonSplit):
-    """A `JsonSplit` whose files are under keys of other names."""
-
-    def __init__(self, keys: frozenset[str]) -> None:
-        super().__init__()
-        self._keys = keys
-
-    def _is_key(self) -> bool:
-        if len(self._skeleton) - self._string_at > _KEY_MAX:
-            return False
-        try:
-            return msgspec.json.decode(self._skeleton[self._string_at :]) in self._keys
-        except (msgspec.DecodeError, UnicodeError):
-            return False
-
-
 def reader(files: Pictures, *keys: str) -> Callable[[Body], Awaitable[Any]]:
     """Reads a document whose texts under `keys` are base64: they go into `files`, each replaced by its number.
 
     Raises what `bide.providers.answers.read_json` raises.
     """
-
-    async def read(body: Body) -> Any:
-        split = NamedSplit(frozenset(keys))
-        while chunk := await body.next():
-            for part in split.feed(chunk):
-                await files.write(part)
-        return split.close()
-
-    return read
+    return partial(read_json, pictures=files, keys=keys)
 
 
 async def kept(files: Pictures, number: Any) -> Stored | None:

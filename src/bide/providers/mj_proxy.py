@@ -44,11 +44,11 @@ from bide.providers.exchange import (
     Answer,
     age_s,
     ask_json,
-    data_url,
     failed_work,
     plan_s,
     submit_json,
 )
+from bide.providers.inline import FilledJson, InBase64
 
 CAPABILITIES = frozenset({
     "grid.generate", "grid.edit", "grid.animate", "grid.seed", "image.describe", "prompt.shorten",
@@ -74,7 +74,7 @@ async def submit(call: Call) -> Outcome:
     """Submits once. A window that opens is filled in, which is a part of the same submission."""
     if call.capability == "grid.seed":
         return await _seed(call)
-    asked = await _asked(call)
+    asked = _asked(call)
     if isinstance(asked, Failed):
         return asked
     path, body = asked
@@ -88,7 +88,7 @@ async def submit(call: Call) -> Outcome:
         window = _id(answer.document)
         if not window:
             return errors.lost(answer.text, answer.headers, status=answer.status, key=call.key)
-        answer = await _submitted(call, "modal", await _window(call, window))
+        answer = await _submitted(call, "modal", _window(call, window))
         if not isinstance(answer, Answer):
             return answer
     return _accepted(call, answer)
@@ -144,7 +144,7 @@ async def _perhaps_empty(body: Body) -> Any:
 # -- what is sent
 
 
-async def _asked(call: Call) -> tuple[str, dict[str, Any]] | Failed:
+def _asked(call: Call) -> tuple[str, dict[str, Any]] | Failed:
     """Where a submission goes below `/submit`, and with what."""
     request = call.request
     text = mj_proxy_words.prompt(request)
@@ -152,15 +152,15 @@ async def _asked(call: Call) -> tuple[str, dict[str, Any]] | Failed:
         case "prompt.shorten":
             return "shorten", {"prompt": text}
         case "image.describe":
-            image = await _file(call, "image_url")
+            image = _file(call, "image_url")
             return ("describe", {"base64": image}) if image else _missing("image_url")
         case "grid.edit":
-            image, mask = await _file(call, "image_url"), await _file(call, "mask")
+            image, mask = _file(call, "image_url"), _file(call, "mask")
             if not image:
                 return _missing("image_url")
             return "edits", {"prompt": text, "image": image, **({"maskBase64": mask} if mask else {})}
         case "grid.animate":
-            return await _film(call, text)
+            return _film(call, text)
     action = str(request.get("action") or "generate")
     if action == "generate":
         return "imagine", {"prompt": text, "botType": str(call.options.get("bot_type") or "MID_JOURNEY")}
@@ -180,7 +180,7 @@ def _follow(call: Call, action: str) -> tuple[str, dict[str, Any]] | Failed:
     return Failed("bad_request", f"This upstream cannot do {action} with that picture.")
 
 
-async def _film(call: Call, text: str) -> tuple[str, dict[str, Any]] | Failed:
+def _film(call: Call, text: str) -> tuple[str, dict[str, Any]] | Failed:
     request, source = call.request, _source(call)
     text, motion = mj_proxy_words.motion(text)
     body: dict[str, Any] = {"prompt": text, "motion": motion, "loop": bool(request.get("loop"))}
@@ -189,17 +189,17 @@ async def _film(call: Call, text: str) -> tuple[str, dict[str, Any]] | Failed:
             return Failed("bad_request", "`video_id` names nothing that this upstream made.")
         body |= {"taskId": task, "index": request.get("video_index") or 0, "action": "extend"}
     else:
-        image = await _file(call, "image_url")
+        image = _file(call, "image_url")
         if not image:
             return _missing("image_url")
         body |= {"image": image, "videoType": FILMS.get(str(request.get("resolution")), FILMS["720p"])}
-    end = await _file(call, "end_image_url")
+    end = _file(call, "end_image_url")
     return "video", {**body, **({"endImage": end} if end else {})}
 
 
-async def _window(call: Call, window: str) -> dict[str, Any]:
+def _window(call: Call, window: str) -> dict[str, Any]:
     """What a window is filled in with: a prompt, that of the parent if there is no other, and a mask."""
-    source, mask = _source(call), await _file(call, "mask")
+    source, mask = _source(call), _file(call, "mask")
     text = mj_proxy_words.prompt(call.request) or (results.text(source.about.get("prompt")) if source else "")
     return {"taskId": window, "prompt": text, **({"maskBase64": mask} if mask else {})}
 
@@ -211,7 +211,8 @@ async def _submitted(call: Call, path: str, body: Mapping[str, Any]) -> Answer |
     mode = str(call.request.get("mode") or "")
     if mode and _speeds(call) == "filter" and path in ("imagine", "edits", "video"):
         fields["accountFilter"] = {"modes": [mode.upper()]}
-    return await submit_json(call, _path(call, f"submit/{path}", mode), fields, headers=_headers(call))
+    where = _path(call, f"submit/{path}", mode)
+    return await submit_json(call, where, form=FilledJson(fields), headers=_headers(call))
 
 
 def _path(call: Call, rest: str, mode: str = "") -> str:
@@ -229,10 +230,10 @@ def _headers(call: Call) -> dict[str, str]:
     return {name: call.key} if name and call.key else {}
 
 
-async def _file(call: Call, field: str) -> str:
-    """A file of the caller as a data URL; empty if there is none."""
+def _file(call: Call, field: str) -> InBase64 | None:
+    """A file of the caller, to be sent as a data URL."""
     given = next((one for one in call.inputs if one.field == field), None)
-    return await data_url(given) if given else ""
+    return InBase64(given, data_url=True) if given else None
 
 
 def _source(call: Call) -> Source | None:

@@ -25,7 +25,8 @@ PICTURES_MAX = 64
 DATA_URL_HEAD_MAX = 256
 """Characters of `data:image/png;base64,` before the comma."""
 
-_KEY = b'"b64_json"'
+PICTURE_KEYS = ("b64_json",)
+"""Keys of pictures in OpenAI's answers."""
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _NOT_BASE64 = bytes(sorted(set(range(256)) - set(_ALPHABET) - set(b"-_")))
@@ -122,9 +123,12 @@ class Base64Text:
 class JsonSplit:
     """One document. `feed` all bytes, then `close`. `first` is the number of its first picture."""
 
-    def __init__(self, first: int = 0) -> None:
+    def __init__(self, first: int = 0, keys: tuple[str, ...] = PICTURE_KEYS) -> None:
         self.next_number = first
         self._first = first
+        self._keys = keys
+        self._quoted = tuple(f'"{key}"'.encode() for key in keys)
+        self._key_bytes_max = 6 * max(map(len, self._quoted))  # every character may be escaped
         self._skeleton = bytearray()
         self._step = JsonSplit._outside
         self._string_at = 0
@@ -178,12 +182,13 @@ class JsonSplit:
 
     def _is_key(self) -> bool:
         length = len(self._skeleton) - self._string_at
-        if length == len(_KEY):
-            return self._skeleton.endswith(_KEY)
-        if length > 6 * len(_KEY) or b"\\" not in self._skeleton[self._string_at :]:
+        for quoted in self._quoted:
+            if length == len(quoted) and self._skeleton.endswith(quoted):
+                return True
+        if length > self._key_bytes_max or b"\\" not in self._skeleton[self._string_at :]:
             return False
         try:
-            return bool(msgspec.json.decode(self._skeleton[self._string_at :]) == "b64_json")
+            return msgspec.json.decode(self._skeleton[self._string_at :]) in self._keys
         except (msgspec.DecodeError, UnicodeError):
             return False
 
